@@ -1,0 +1,117 @@
+// Errors as values: Error, Result<T> and Status. Everything that can fail returns one of the latter
+// two; the outermost layer (gemma::load, gemma::Session) also has forms that throw the Error.
+#ifndef GEMMA_BASE_ERROR_HPP_
+#define GEMMA_BASE_ERROR_HPP_
+
+#include <cstdlib>
+#include <exception>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <variant>
+
+#include "gemma/config.hpp"
+
+GEMMA_NAMESPACE_BEGIN
+
+/// What kind of thing went wrong; the message of the Error says which, where, and what to do.
+enum class ErrorCode {
+  io,                ///< a file could not be opened, read or mapped
+  format,            ///< the bytes of a file contradict its format
+  unsupported,       ///< well-formed, but not something this version can run
+  invalid_argument,  ///< a value passed by the caller makes no sense
+  out_of_memory,     ///< an allocation, or a limit set by the caller, was exceeded
+  context_full,      ///< the KV cache holds no further position
+  cancelled,         ///< the caller asked to stop
+  backend            ///< the requested backend cannot be used
+};
+
+/// An error with a message for people: what was found, what was expected, and the remedy.
+class Error : public std::exception {
+ public:
+  Error(ErrorCode code, std::string message) : code_(code), message_(std::move(message)) {}
+
+  ErrorCode code() const noexcept { return code_; }
+  const std::string& message() const noexcept { return message_; }
+  const char* what() const noexcept override { return message_.c_str(); }
+
+ private:
+  ErrorCode code_;
+  std::string message_;
+};
+
+/// Either a T or an Error. Test it with ok() or as a bool before using *result.
+template <class T>
+class [[nodiscard]] Result {
+ public:
+  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}      // NOLINT: implicit
+  Result(Error error) : state_(std::in_place_index<1>, std::move(error)) {}  // NOLINT: implicit
+
+  bool ok() const noexcept { return state_.index() == 0; }
+  explicit operator bool() const noexcept { return ok(); }
+
+  T& operator*() & { return *std::get_if<0>(&state_); }
+  const T& operator*() const& { return *std::get_if<0>(&state_); }
+  T&& operator*() && { return std::move(*std::get_if<0>(&state_)); }
+  T* operator->() { return std::get_if<0>(&state_); }
+  const T* operator->() const { return std::get_if<0>(&state_); }
+
+  /// The error; only when !ok().
+  const Error& error() const { return *std::get_if<1>(&state_); }
+  Error take_error() { return std::move(*std::get_if<1>(&state_)); }
+
+#if !defined(GEMMA_NO_EXCEPTIONS)
+  /// The value, or throws the Error.
+  T value() && {
+    if (!ok()) throw take_error();
+    return std::move(*std::get_if<0>(&state_));
+  }
+#endif
+
+ private:
+  std::variant<T, Error> state_;
+};
+
+/// Success, or an Error.
+class [[nodiscard]] Status {
+ public:
+  Status() = default;
+  Status(Error error) : error_(std::move(error)), ok_(false) {}  // NOLINT: implicit
+
+  bool ok() const noexcept { return ok_; }
+  explicit operator bool() const noexcept { return ok_; }
+  const Error& error() const { return error_; }
+  Error take_error() { return std::move(error_); }
+
+#if !defined(GEMMA_NO_EXCEPTIONS)
+  /// Throws the Error if there is one.
+  void value() && {
+    if (!ok_) throw take_error();
+  }
+#endif
+
+ private:
+  Error error_{ErrorCode::invalid_argument, std::string()};
+  bool ok_ = true;
+};
+
+GEMMA_NAMESPACE_END
+
+/// Returns the error of `expr` (a Status or Result) to the caller, if it has one.
+#define GEMMA_TRY(expr)                                        \
+  do {                                                         \
+    auto GEMMA_CAT(gemma_try_, __LINE__) = (expr);             \
+    if (!GEMMA_CAT(gemma_try_, __LINE__)) {                    \
+      return GEMMA_CAT(gemma_try_, __LINE__).take_error();     \
+    }                                                          \
+  } while (false)
+
+/// `GEMMA_TRY_ASSIGN(auto x, f());`: x becomes the value of f(), or its error is returned.
+#define GEMMA_TRY_ASSIGN(declaration, expr)                    \
+  auto GEMMA_CAT(gemma_try_, __LINE__) = (expr);               \
+  if (!GEMMA_CAT(gemma_try_, __LINE__)) {                      \
+    return GEMMA_CAT(gemma_try_, __LINE__).take_error();       \
+  }                                                            \
+  declaration = *std::move(GEMMA_CAT(gemma_try_, __LINE__))
+
+#endif  // GEMMA_BASE_ERROR_HPP_

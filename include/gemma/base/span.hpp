@@ -1,0 +1,49 @@
+// A view of contiguous elements (C++17 has no std::span).
+#ifndef GEMMA_BASE_SPAN_HPP_
+#define GEMMA_BASE_SPAN_HPP_
+
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+#include <vector>
+
+#include "gemma/config.hpp"
+
+GEMMA_NAMESPACE_BEGIN
+
+/// Pointer and length; owns nothing.
+template <class T>
+class Span {
+ public:
+  constexpr Span() = default;
+  constexpr Span(T* data, std::size_t size) : data_(data), size_(size) {}
+  template <class U, class = std::enable_if_t<std::is_convertible<U (*)[], T (*)[]>::value>>
+  constexpr Span(Span<U> other) : data_(other.data()), size_(other.size()) {}  // NOLINT: implicit
+  Span(std::vector<std::remove_const_t<T>>& v) : data_(v.data()), size_(v.size()) {}  // NOLINT
+  template <class U = T, class = std::enable_if_t<std::is_const<U>::value>>
+  Span(const std::vector<std::remove_const_t<T>>& v) : data_(v.data()), size_(v.size()) {}  // NOLINT
+
+  constexpr T* data() const { return data_; }
+  constexpr std::size_t size() const { return size_; }
+  constexpr bool empty() const { return size_ == 0; }
+  constexpr T* begin() const { return data_; }
+  constexpr T* end() const { return data_ + size_; }
+  constexpr T& operator[](std::size_t i) const { return data_[i]; }
+  constexpr T& back() const { return data_[size_ - 1]; }
+  /// Elements [offset, offset + count); the caller keeps it in range.
+  constexpr Span subspan(std::size_t offset, std::size_t count) const {
+    return Span(data_ + offset, count);
+  }
+  constexpr Span subspan(std::size_t offset) const { return Span(data_ + offset, size_ - offset); }
+
+ private:
+  T* data_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+/// Bytes of a file or a tensor.
+using Bytes = Span<const std::uint8_t>;
+
+GEMMA_NAMESPACE_END
+
+#endif  // GEMMA_BASE_SPAN_HPP_

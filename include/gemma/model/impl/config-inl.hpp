@@ -1,0 +1,50 @@
+// Bodies of config.hpp.
+#ifndef GEMMA_MODEL_IMPL_CONFIG_INL_HPP_
+#define GEMMA_MODEL_IMPL_CONFIG_INL_HPP_
+
+#include <cmath>
+
+#include "gemma/model/config.hpp"
+
+GEMMA_NAMESPACE_BEGIN
+
+GEMMA_INLINE Status check_config(const Config& config, const std::string& source) {
+  const auto wrong = [&](const std::string& what) {
+    return Error(ErrorCode::format, source + ": " + what + "; the file's metadata is damaged");
+  };
+  if (config.layers.empty()) return wrong("the model has no layers");
+  if (config.width == 0) return wrong("the embedding length is 0");
+  if (config.heads == 0) return wrong("the number of attention heads is 0");
+  if (config.vocab_size == 0) return wrong("the vocabulary is empty");
+  if (config.context_length == 0) return wrong("the context length is 0");
+  if (!(config.norm_eps >= 0.0f) || !(config.norm_eps < 1.0f)) {
+    return wrong("the RMSNorm epsilon " + std::to_string(config.norm_eps) + " is not in [0, 1)");
+  }
+  if (!std::isfinite(config.attention_scale) || !(config.attention_softcap >= 0.0f) ||
+      !(config.final_softcap >= 0.0f) || !std::isfinite(config.attention_softcap) ||
+      !std::isfinite(config.final_softcap)) {
+    return wrong("an attention scale or soft-cap is negative or not a number");
+  }
+  for (std::size_t i = 0; i < config.layers.size(); ++i) {
+    const LayerConfig& layer = config.layers[i];
+    const std::string where = "layer " + std::to_string(i) + ": ";
+    if (layer.head_dim == 0 || layer.head_dim % 2 != 0) {
+      return wrong(where + "the head size " + std::to_string(layer.head_dim) +
+                   " is not a positive even number");
+    }
+    if (layer.kv_heads == 0 || config.heads % layer.kv_heads != 0) {
+      return wrong(where + std::to_string(config.heads) + " query heads cannot share " +
+                   std::to_string(layer.kv_heads) + " KV heads");
+    }
+    if (layer.ffn_width == 0) return wrong(where + "the feed-forward length is 0");
+    if (!(layer.rope_base > 0.0f) || !std::isfinite(layer.rope_base) ||
+        !(layer.rope_scale > 0.0f) || !std::isfinite(layer.rope_scale)) {
+      return wrong(where + "the RoPE base or scale is not a positive number");
+    }
+  }
+  return {};
+}
+
+GEMMA_NAMESPACE_END
+
+#endif  // GEMMA_MODEL_IMPL_CONFIG_INL_HPP_

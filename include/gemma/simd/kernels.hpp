@@ -1,0 +1,108 @@
+// The SIMD kernels as one table of function pointers: what the CPU backend needs, and nothing of
+// models or files. kernels() gives the table of the compiled target or, with
+// GEMMA_DYNAMIC_DISPATCH, of the best target this CPU has.
+#ifndef GEMMA_SIMD_KERNELS_HPP_
+#define GEMMA_SIMD_KERNELS_HPP_
+
+#include <cstddef>
+#include <cstdint>
+
+#include "gemma/config.hpp"
+#include "gemma/quant/matrix.hpp"
+
+GEMMA_NAMESPACE_BEGIN
+namespace simd {
+
+/// Elements of an activation row that share one scale.
+inline constexpr std::size_t kActivationGroup = 32;
+/// Elements per partial sum of an activation row: the smallest group of any weight format.
+inline constexpr std::size_t kSumGroup = 16;
+
+/// `tokens` rows of activations. Quantised weights multiply the int16 form: x ≈ scale · q, exact
+/// integer sums within a group, 15 bits instead of the usual 7, because decode waits for memory
+/// anyway. Float weights multiply `f32`. All pointers are 64-byte aligned, rows are dense.
+struct Activations {
+  std::size_t tokens = 0;
+  std::size_t cols = 0;
+  const float* f32 = nullptr;         ///< [tokens, cols]
+  const std::int16_t* q = nullptr;    ///< [tokens, cols]
+  const float* scale = nullptr;       ///< [tokens, cols / kActivationGroup]
+  const float* sum = nullptr;         ///< [tokens, cols / kSumGroup]: scale · Σq, for minimums
+};
+
+/// out[t · out_stride + r] = Σ_c W[r, c] · x[t, c].
+struct MatmulArgs {
+  WeightMatrix weights;
+  Activations x;
+  float* out = nullptr;
+  std::size_t out_stride = 0;
+};
+
+/// Element type of the KV cache.
+enum class KvType : std::uint8_t { f32, f16, bf16 };
+
+/// Bytes of one KV cache element.
+constexpr std::size_t kv_element_bytes(KvType type) { return type == KvType::f32 ? 4 : 2; }
+
+/// Causal attention of `tokens` queries at positions first_position, first_position + 1, … over a
+/// ring buffer of keys and values: position p lies in slot p % capacity. The queries' own keys and
+/// values are already in it.
+struct AttentionArgs {
+  const float* q = nullptr;           ///< [tokens, heads, head_dim], after RoPE
+  float* out = nullptr;               ///< [tokens, heads, head_dim]
+  const std::uint8_t* k = nullptr;    ///< [capacity, kv_heads, head_dim] of kv_type
+  const std::uint8_t* v = nullptr;    ///< likewise
+  KvType kv_type = KvType::f32;
+  std::size_t tokens = 0;
+  std::size_t heads = 0;
+  std::size_t kv_heads = 0;           ///< query head h reads KV head h / (heads / kv_heads)
+  std::size_t head_dim = 0;
+  std::size_t first_position = 0;
+  std::size_t capacity = 0;
+  std::size_t window = 0;             ///< keys seen, the token's own included; 0: all
+  float scale = 1.0f;                 ///< of q·k
+  float softcap = 0.0f;               ///< cap · tanh(s / cap) before the mask; 0: none
+};
+
+/// Bytes of scratch each thread must give to matmul() and attention(), 64-byte aligned.
+inline constexpr std::size_t kScratchBytes = 512 * 1024;
+
+/// One target's kernels. Every result depends on its own inputs only, never on how rows or tokens
+/// were divided among calls: so any number of threads gives the same bits.
+struct Kernels {
+  const char* target;  ///< Highway's name of the SIMD target, such as "AVX3_ZEN4"
+
+  /// One row of n floats (n a multiple of kActivationGroup) to q, scale and sum of Activations.
+  void (*quantize_row)(const float* x, std::size_t n, std::int16_t* q, float* scale, float* sum);
+  /// Rows [row_begin, row_end) of the product, for all tokens.
+  void (*matmul)(const MatmulArgs& args, std::size_t row_begin, std::size_t row_end,
+                 std::uint8_t* scratch);
+  /// Query heads [head_begin, head_end) of queries [token_begin, token_end).
+  void (*attention)(const AttentionArgs& args, std::size_t token_begin, std::size_t token_end,
+                    std::size_t head_begin, std::size_t head_end, std::uint8_t* scratch);
+  /// out = x / sqrt(mean(x²) + eps) · gain; gain null: 1. out may be x.
+  void (*rms_norm)(const float* x, const float* gain, std::size_t n, float eps, float* out);
+  /// x += y.
+  void (*add)(const float* y, std::size_t n, float* x);
+  /// x *= factor.
+  void (*scale)(float factor, std::size_t n, float* x);
+  /// out = gelu_tanh(gate) · up. out may be gate.
+  void (*gelu_mul)(const float* gate, const float* up, std::size_t n, float* out);
+  /// Rotates the pairs (x[i], x[i + half]) by the angles given as cos[half], sin[half].
+  void (*rope)(const float* cos, const float* sin, std::size_t half, float* x);
+  /// x = cap · tanh(x / cap).
+  void (*softcap)(float cap, std::size_t n, float* x);
+  /// Stores n floats as KV cache elements.
+  void (*store_kv)(const float* x, std::size_t n, KvType type, std::uint8_t* out);
+  /// Index of the largest element, the first of equals; n > 0. NaN never wins.
+  std::size_t (*argmax)(const float* x, std::size_t n);
+};
+
+/// The kernels to use on this machine. With GEMMA_DYNAMIC_DISPATCH the environment variable
+/// GEMMA_SIMD_TARGETS (a comma-separated list such as "AVX2,SSE4") restricts the choice, for tests.
+const Kernels& kernels();
+
+}  // namespace simd
+GEMMA_NAMESPACE_END
+
+#endif  // GEMMA_SIMD_KERNELS_HPP_
