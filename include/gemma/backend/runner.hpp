@@ -1,0 +1,39 @@
+// What every backend offers: one sequence of tokens being read, position by position.
+#ifndef GEMMA_BACKEND_RUNNER_HPP_
+#define GEMMA_BACKEND_RUNNER_HPP_
+
+#include <cstddef>
+#include <functional>
+#include <string>
+
+#include "gemma/base/error.hpp"
+#include "gemma/base/span.hpp"
+#include "gemma/base/token.hpp"
+
+GEMMA_NAMESPACE_BEGIN
+
+/// Receives the logits [V] after the index-th token of a batch; they are valid during the call.
+using LogitsSink = std::function<void(std::size_t index, Span<float> logits)>;
+
+/// A sequence on one device: its KV cache and scratch memory. Not for two threads at once.
+class Runner {
+ public:
+  virtual ~Runner() = default;
+
+  /// Appends `ids` (1 to max_batch() of them, each in [0, V), position() + size <= context()) and
+  /// hands the logits after the last `logit_rows` of them to `sink`, in order.
+  virtual Status forward(Span<const TokenId> ids, std::size_t logit_rows,
+                         const LogitsSink& sink) = 0;
+  /// Forgets the sequence.
+  virtual void reset() = 0;
+
+  virtual std::size_t position() const = 0;   ///< tokens read so far
+  virtual std::size_t context() const = 0;    ///< tokens that fit
+  virtual std::size_t max_batch() const = 0;  ///< tokens per forward()
+  /// "cpu", or "opencl: " and the device.
+  virtual std::string description() const = 0;
+};
+
+GEMMA_NAMESPACE_END
+
+#endif  // GEMMA_BACKEND_RUNNER_HPP_

@@ -1,0 +1,252 @@
+// Bodies of session.hpp.
+#ifndef GEMMA_GENERATE_IMPL_SESSION_INL_HPP_
+#define GEMMA_GENERATE_IMPL_SESSION_INL_HPP_
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <utility>
+
+#include "gemma/backend/cpu.hpp"
+#include "gemma/generate/session.hpp"
+#include "gemma/generate/stop_strings.hpp"
+#include "gemma/model/kv_cache.hpp"
+
+GEMMA_NAMESPACE_BEGIN
+namespace detail {
+
+inline double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+/// The runner's options where the user left them open.
+inline CpuOptions cpu_options(const Model& model, const SessionOptions& options) {
+  constexpr std::size_t kDefaultContext = 4096;
+  CpuOptions cpu;
+  cpu.context = options.context != 0
+                    ? options.context
+                    : (std::min)(model.config().context_length, kDefaultContext);
+  cpu.batch = (std::min)(options.batch, cpu.context);
+  cpu.threads = options.threads;
+  cpu.kv_type = options.kv_type.value_or(model.default_kv_type());
+  return cpu;
+}
+
+}  // namespace detail
+
+GEMMA_INLINE const char* stop_reason_name(StopReason reason) {
+  switch (reason) {
+    case StopReason::eos: return "eos";
+    case StopReason::max_tokens: return "max_tokens";
+    case StopReason::stop_string: return "stop_string";
+    case StopReason::context_full: return "context_full";
+    case StopReason::cancelled: break;
+  }
+  return "cancelled";
+}
+
+GEMMA_INLINE double GenerateResult::prefill_rate() const {
+  return prefill_seconds > 0.0 ? static_cast<double>(prompt_ids.size()) / prefill_seconds : 0.0;
+}
+
+GEMMA_INLINE double GenerateResult::decode_rate() const {
+  // The first token comes from the prefill.
+  const bool any = ids.size() > 1 && decode_seconds > 0.0;
+  return any ? static_cast<double>(ids.size() - 1) / decode_seconds : 0.0;
+}
+
+GEMMA_INLINE MemoryPlan plan_memory(const Model& model, const SessionOptions& options) {
+  const CpuOptions cpu = detail::cpu_options(model, options);
+  MemoryPlan plan;
+  plan.weights = model.file().size();
+  plan.kv_cache = KvCache::bytes(model.config(), cpu.context, cpu.batch, cpu.kv_type);
+  plan.scratch = cpu_scratch_bytes(model.config(), cpu);
+  return plan;
+}
+
+GEMMA_INLINE Result<Session> Session::create(const Model& model, const SessionOptions& options) {
+  std::string reason = "asked for";
+  if (options.backend != Backend::cpu) {
+    reason = "this program was built without OpenCL (GEMMA_OPENCL is off)";
+    if (options.backend == Backend::opencl) {
+      return Error(ErrorCode::backend, "the OpenCL backend cannot be used: " + reason +
+                                           "; rebuild with -DGEMMA_OPENCL or choose the CPU");
+    }
+  }
+  if (options.batch == 0) {
+    return Error(ErrorCode::invalid_argument, "a batch of 0 tokens; it must be at least 1");
+  }
+  constexpr std::size_t kMaxThreads = 1024;
+  if (options.threads > kMaxThreads) {
+    return Error(ErrorCode::invalid_argument,
+                 std::to_string(options.threads) + " threads; at most " +
+                     std::to_string(kMaxThreads) + " make sense");
+  }
+  const std::size_t trained = model.config().context_length;
+  if (options.context > trained) {
+    return Error(ErrorCode::invalid_argument,
+                 model.path() + ": a context of " + std::to_string(options.context) +
+                     " tokens, but the model was trained for at most " + std::to_string(trained));
+  }
+  GEMMA_TRY_ASSIGN(std::unique_ptr<Runner> runner,
+                   create_cpu_runner(model.config(), model.weights(),
+                                     detail::cpu_options(model, options)));
+  return Session(model, std::move(runner), std::move(reason));
+}
+
+GEMMA_INLINE void Session::reset() {
+  runner_->reset();
+  history_.clear();
+  unread_.clear();
+}
+
+GEMMA_INLINE Status Session::check_ids(Span<const TokenId> ids) const {
+  const std::size_t vocab = model_.config().vocab_size;
+  for (const TokenId id : ids) {
+    if (id < 0 || static_cast<std::size_t>(id) >= vocab) {
+      return Error(ErrorCode::invalid_argument, "token id " + std::to_string(id) +
+                                                    " is not in the vocabulary [0, " +
+                                                    std::to_string(vocab) + ")");
+    }
+  }
+  const std::size_t free = runner_->context() - runner_->position();
+  if (ids.size() <= free) return {};
+  return Error(ErrorCode::context_full,
+               std::to_string(ids.size()) + " tokens do not fit: " + std::to_string(free) +
+                   " of the context's " + std::to_string(runner_->context()) +
+                   " positions are free; shorten the text or choose a larger context");
+}
+
+GEMMA_INLINE Status Session::try_evaluate(Span<const TokenId> ids, std::size_t logit_rows,
+                                          const LogitsSink& sink, const ProgressFn& progress) {
+  std::vector<TokenId> all;
+  all.swap(unread_);
+  const std::size_t unread = all.size();
+  all.insert(all.end(), ids.begin(), ids.end());
+  if (Status status = check_ids(all); !status) {
+    all.resize(unread);
+    unread_.swap(all);
+    return status;
+  }
+  logit_rows = (std::min)(logit_rows, ids.size());
+  const std::size_t first_wanted = all.size() - logit_rows;
+  for (std::size_t done = 0; done < all.size();) {
+    const std::size_t count = (std::min)(all.size() - done, runner_->max_batch());
+    const std::size_t end = done + count;
+    const std::size_t wanted = end - (std::min)(end, (std::max)(done, first_wanted));
+    GEMMA_TRY(runner_->forward(Span<const TokenId>(all).subspan(done, count), wanted,
+                               [&](std::size_t index, Span<float> logits) {
+                                 if (sink) sink(done + index - unread, logits);
+                               }));
+    done = end;
+    const bool go_on = !progress || progress({"prefill", done, all.size()});
+    if ((!go_on || cancelled_->load()) && done < all.size()) {
+      reset();
+      return Error(ErrorCode::cancelled, "cancelled while reading the prompt");
+    }
+  }
+  history_.insert(history_.end(), ids.begin(), ids.end());
+  return {};
+}
+
+GEMMA_INLINE Result<std::vector<float>> Session::try_logits(Span<const TokenId> ids) {
+  if (ids.empty()) {
+    return Error(ErrorCode::invalid_argument, "no tokens: there is nothing to give logits for");
+  }
+  cancelled_->store(false);
+  std::vector<float> logits;
+  GEMMA_TRY(try_evaluate(ids, 1, [&](std::size_t, Span<float> row) {
+    logits.assign(row.begin(), row.end());
+  }));
+  return logits;
+}
+
+GEMMA_INLINE Result<GenerateResult> Session::try_generate(std::string_view prompt,
+                                                          const TextSink& sink,
+                                                          const GenerateOptions& options) {
+  EncodeOptions encode;
+  encode.bos = position() == 0 && unread_.empty() && model_.tokenizer().add_bos();
+  const std::vector<TokenId> ids = model_.tokenizer().encode(prompt, encode);
+  return try_generate(Span<const TokenId>(ids), sink, options);
+}
+
+GEMMA_INLINE Result<GenerateResult> Session::try_generate(Span<const TokenId> prompt,
+                                                          const TextSink& sink,
+                                                          const GenerateOptions& options) {
+  if (prompt.empty()) {
+    return Error(ErrorCode::invalid_argument,
+                 "the prompt is empty: give at least one token, such as BOS");
+  }
+  GEMMA_TRY(check_sampler_options(options.sampler));
+  cancelled_->store(false);
+  GenerateResult result;
+  result.prompt_ids.assign(prompt.begin(), prompt.end());
+
+  const auto start = std::chrono::steady_clock::now();
+  std::vector<float> logits;
+  const LogitsSink keep = [&](std::size_t, Span<float> row) {
+    logits.assign(row.begin(), row.end());
+  };
+  if (Status status = try_evaluate(prompt, 1, keep, options.progress); !status) {
+    if (status.error().code() != ErrorCode::cancelled) return status.take_error();
+    result.stop = StopReason::cancelled;
+    return result;
+  }
+  result.prefill_seconds = detail::seconds_since(start);
+  GEMMA_TRY(decode(result, logits, sink, options));
+  return result;
+}
+
+GEMMA_INLINE Status Session::decode(GenerateResult& result, std::vector<float>& logits,
+                                    const TextSink& sink, const GenerateOptions& options) {
+  const auto start = std::chrono::steady_clock::now();
+  Sampler sampler(options.sampler);
+  StreamDecoder decoder(model_.tokenizer());
+  StopStringFilter filter(options.stop);
+  const auto emit = [&](const std::string& text) {
+    result.text += text;
+    return text.empty() || !sink || sink(text);
+  };
+  result.stop = StopReason::max_tokens;
+  while (result.ids.size() < options.max_tokens) {
+    if (cancelled_->load()) {
+      result.stop = StopReason::cancelled;
+      break;
+    }
+    if (options.logit_filter) options.logit_filter(Span<float>(logits));
+    const TokenId id = sampler.sample(Span<float>(logits), history_);
+    if (std::isnan(logits[static_cast<std::size_t>(id)])) {
+      return Error(ErrorCode::format, model_.path() +
+                                          ": the model's logits are not numbers; its weights are "
+                                          "damaged (see `gemma info`)");
+    }
+    if (!options.ignore_eos && model_.is_stop(id)) {
+      result.stop = StopReason::eos;
+      break;
+    }
+    result.ids.push_back(id);
+    history_.push_back(id);
+    unread_.push_back(id);
+    const bool go_on = emit(filter.push(decoder.push(id)));
+    if (filter.stopped() || !go_on) {
+      result.stop = filter.stopped() ? StopReason::stop_string : StopReason::cancelled;
+      break;
+    }
+    if (result.ids.size() == options.max_tokens) break;
+    if (runner_->position() == runner_->context()) {
+      result.stop = StopReason::context_full;
+      break;
+    }
+    const std::vector<TokenId> next = std::exchange(unread_, {});
+    GEMMA_TRY(runner_->forward(next, 1, [&](std::size_t, Span<float> row) {
+      std::copy(row.begin(), row.end(), logits.begin());
+    }));
+  }
+  if (!filter.stopped()) emit(filter.push(decoder.flush()) + filter.flush());
+  result.decode_seconds = detail::seconds_since(start);
+  return {};
+}
+
+GEMMA_NAMESPACE_END
+
+#endif  // GEMMA_GENERATE_IMPL_SESSION_INL_HPP_

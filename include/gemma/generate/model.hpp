@@ -1,0 +1,96 @@
+// A model loaded from a file, and the memory it will need.
+#ifndef GEMMA_GENERATE_MODEL_HPP_
+#define GEMMA_GENERATE_MODEL_HPP_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "gemma/base/error.hpp"
+#include "gemma/base/progress.hpp"
+#include "gemma/formats/gguf.hpp"
+#include "gemma/model/config.hpp"
+#include "gemma/model/weights.hpp"
+#include "gemma/simd/kernels.hpp"
+#include "gemma/text/chat.hpp"
+#include "gemma/text/tokenizer.hpp"
+
+GEMMA_NAMESPACE_BEGIN
+
+struct LoadOptions {
+  LogFn log;  ///< remarks about the file, such as an unknown chat template
+};
+
+/// Bytes a session of a model takes.
+struct MemoryPlan {
+  std::uint64_t weights = 0;   ///< the file; mapped, so that only pages in use count
+  std::uint64_t kv_cache = 0;
+  std::uint64_t scratch = 0;   ///< activations, logits, scratch of the threads
+  std::uint64_t total() const { return weights + kv_cache + scratch; }
+};
+
+/// Weights, tokenizer and shape of a model. Never changes; copies share everything; any number of
+/// threads and sessions may use it at once.
+class Model {
+ public:
+  const Config& config() const { return data_->config; }
+  const Weights& weights() const { return data_->weights; }
+  const Tokenizer& tokenizer() const { return data_->tokenizer; }
+  const gguf::File& file() const { return data_->file; }
+  const std::string& path() const { return data_->path; }
+
+  /// Tokens that end an answer: those the file names, and the family's end-of-turn token.
+  const std::vector<TokenId>& stop_ids() const { return data_->stop_ids; }
+  bool is_stop(TokenId id) const;
+
+  /// The turn format for chat, and why it was chosen if the file's own template is not known.
+  ChatFormat chat_format() const { return data_->chat_format; }
+  const std::string& chat_format_remark() const { return data_->chat_remark; }
+
+  /// The KV cache type that loses nothing the weights have: float32 for float32 weights, else
+  /// float16.
+  simd::KvType default_kv_type() const;
+
+  /// Seconds that loading took.
+  double load_seconds() const { return data_->load_seconds; }
+
+ private:
+  friend Result<Model> try_load(const std::string& path, const LoadOptions& options);
+
+  struct Data {
+    std::string path;
+    gguf::File file;
+    Config config;
+    Weights weights;
+    Tokenizer tokenizer;
+    std::vector<TokenId> stop_ids;
+    ChatFormat chat_format;
+    std::string chat_remark;
+    double load_seconds;
+  };
+  explicit Model(std::shared_ptr<const Data> data) : data_(std::move(data)) {}
+
+  std::shared_ptr<const Data> data_;
+};
+
+/// Opens a GGUF file and checks all of it that a forward pass will rely on; weights stay in the
+/// file and are paged in on demand. Errors name the file, the tensor or key, what was found and
+/// what was expected.
+Result<Model> try_load(const std::string& path, const LoadOptions& options = {});
+
+#if !defined(GEMMA_NO_EXCEPTIONS)
+/// Like try_load(); throws the Error.
+inline Model load(const std::string& path, const LoadOptions& options = {}) {
+  return try_load(path, options).value();
+}
+#endif
+
+GEMMA_NAMESPACE_END
+
+#if !defined(GEMMA_DECLARATIONS_ONLY)
+#include "gemma/generate/impl/model-inl.hpp"
+#endif
+
+#endif  // GEMMA_GENERATE_MODEL_HPP_

@@ -1,0 +1,143 @@
+// A conversation with a model: one KV cache, tokens in, text out.
+#ifndef GEMMA_GENERATE_SESSION_HPP_
+#define GEMMA_GENERATE_SESSION_HPP_
+
+#include <atomic>
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "gemma/backend/runner.hpp"
+#include "gemma/base/error.hpp"
+#include "gemma/base/progress.hpp"
+#include "gemma/generate/model.hpp"
+#include "gemma/generate/sampler.hpp"
+
+GEMMA_NAMESPACE_BEGIN
+
+/// Where a session computes. `automatic` takes a GPU only if it passes every check, else the CPU.
+enum class Backend { automatic, cpu, opencl };
+
+struct SessionOptions {
+  std::size_t context = 0;  ///< positions; 0: the model's own, at most 4096
+  std::size_t threads = 0;  ///< 0: as many as the machine runs at once
+  std::size_t batch = 512;  ///< prompt tokens processed at a time
+  std::optional<simd::KvType> kv_type;  ///< none: Model::default_kv_type()
+  Backend backend = Backend::automatic;
+};
+
+struct GenerateOptions {
+  std::size_t max_tokens = 512;
+  SamplerOptions sampler;
+  std::vector<std::string> stop;  ///< texts that end the answer; they are not part of it
+  bool ignore_eos = false;        ///< go on after the tokens that end an answer
+  /// Called with the logits [V] before each token is drawn; may change them (−infinity forbids).
+  std::function<void(Span<float> logits)> logit_filter;
+  ProgressFn progress;            ///< of reading the prompt; false cancels
+};
+
+enum class StopReason { eos, max_tokens, stop_string, context_full, cancelled };
+
+/// "eos", "max_tokens", "stop_string", "context_full" or "cancelled".
+const char* stop_reason_name(StopReason reason);
+
+struct GenerateResult {
+  std::string text;
+  std::vector<TokenId> prompt_ids;  ///< what was read before the answer, BOS included
+  std::vector<TokenId> ids;         ///< the answer, without the token that ended it
+  StopReason stop = StopReason::max_tokens;
+  double prefill_seconds = 0.0;
+  double decode_seconds = 0.0;
+  /// Tokens per second; 0 where there is nothing to divide.
+  double prefill_rate() const;
+  double decode_rate() const;
+};
+
+/// Receives the answer in whole UTF-8 characters as it grows; return false to stop.
+using TextSink = std::function<bool(std::string_view piece)>;
+
+/// One sequence of tokens. Not for two threads at once, but for cancel(). The try_ forms return
+/// errors, the others throw them; after an error the sequence is as it was, or reset.
+class Session {
+ public:
+  static Result<Session> create(const Model& model, const SessionOptions& options = {});
+#if !defined(GEMMA_NO_EXCEPTIONS)
+  explicit Session(const Model& model, const SessionOptions& options = {})
+      : Session(create(model, options).value()) {}
+#endif
+
+  /// Reads `prompt` (with BOS, if it is the first and the file asks for it; special tokens in it
+  /// are plain text) and continues it.
+  Result<GenerateResult> try_generate(std::string_view prompt, const TextSink& sink = {},
+                                      const GenerateOptions& options = {});
+  /// The same for ids, which are read exactly as given.
+  Result<GenerateResult> try_generate(Span<const TokenId> prompt, const TextSink& sink = {},
+                                      const GenerateOptions& options = {});
+#if !defined(GEMMA_NO_EXCEPTIONS)
+  GenerateResult generate(std::string_view prompt, const TextSink& sink = {},
+                          const GenerateOptions& options = {}) {
+    return try_generate(prompt, sink, options).value();
+  }
+  GenerateResult generate(Span<const TokenId> prompt, const TextSink& sink = {},
+                          const GenerateOptions& options = {}) {
+    return try_generate(prompt, sink, options).value();
+  }
+#endif
+
+  /// Appends ids and hands the logits after the last `logit_rows` of them to `sink`.
+  Status try_evaluate(Span<const TokenId> ids, std::size_t logit_rows, const LogitsSink& sink,
+                      const ProgressFn& progress = {});
+
+  /// Appends ids and gives the logits [V] after the last of them.
+  Result<std::vector<float>> try_logits(Span<const TokenId> ids);
+#if !defined(GEMMA_NO_EXCEPTIONS)
+  std::vector<float> logits(Span<const TokenId> ids) { return try_logits(ids).value(); }
+#endif
+
+  /// Forgets everything read.
+  void reset();
+
+  std::size_t position() const { return runner_->position(); }  ///< tokens in the KV cache
+  std::size_t context() const { return runner_->context(); }    ///< tokens that fit
+  const Model& model() const { return model_; }
+
+  /// Makes a generation under way in another thread stop after the current token or batch.
+  void cancel() { cancelled_->store(true); }
+
+  std::string backend() const { return runner_->description(); }
+  /// Why this backend: one sentence.
+  const std::string& backend_reason() const { return backend_reason_; }
+
+ private:
+  Session(const Model& model, std::unique_ptr<Runner> runner, std::string reason)
+      : model_(model),
+        runner_(std::move(runner)),
+        cancelled_(std::make_unique<std::atomic<bool>>(false)),
+        backend_reason_(std::move(reason)) {}
+
+  Status check_ids(Span<const TokenId> ids) const;
+  Status decode(GenerateResult& result, std::vector<float>& logits, const TextSink& sink,
+                const GenerateOptions& options);
+
+  Model model_;
+  std::unique_ptr<Runner> runner_;
+  std::unique_ptr<std::atomic<bool>> cancelled_;
+  std::string backend_reason_;
+  std::vector<TokenId> history_;  ///< all tokens read or drawn
+  std::vector<TokenId> unread_;   ///< drawn, but not yet in the KV cache
+};
+
+/// Memory a session with these options takes.
+MemoryPlan plan_memory(const Model& model, const SessionOptions& options);
+
+GEMMA_NAMESPACE_END
+
+#if !defined(GEMMA_DECLARATIONS_ONLY)
+#include "gemma/generate/impl/session-inl.hpp"
+#endif
+
+#endif  // GEMMA_GENERATE_SESSION_HPP_
