@@ -1,9 +1,10 @@
 # Shared by the scripts in tools/: sourced, not run.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cache=${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/gemma.hpp
-build=${GEMMA_BUILD_DIR:-$root/build}
+build=${GEMMA_BUILD_DIR:-build}
+if [ "${build#/}" = "$build" ]; then build=$root/$build; fi
 
 say() { printf '==> %s\n' "$*" >&2; }
 
