@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # run.sh WAY HIGHWAY COMPILER: builds and runs the program in consumer/ with gemma.hpp taken in one
-# of the ways the README names: add_subdirectory, find_package, pkg_config or meson. HIGHWAY is the
-# folder of Highway's headers. Exit status 77: the tool for this way is not installed.
+# of the ways the README names: add_subdirectory, fetch_content, find_package, pkg_config or meson.
+# HIGHWAY is the folder of Highway's headers. Exit status 77: the tool for this way is not installed.
 set -euo pipefail
 
 way=$1
@@ -24,13 +24,13 @@ install_gemma() {
 
 build_with_cmake() {
   cmake -S "$here/consumer" -B "$work/build" -DCMAKE_BUILD_TYPE=Debug \
-    -DGEMMA_HIGHWAY_DIR="$highway" "$@"
+    -DGEMMA_HIGHWAY_DIR="$highway" -DWAY="$way" "$@"
   cmake --build "$work/build"
   "$work/build/consumer"
 }
 
 case $way in
-  add_subdirectory)
+  add_subdirectory | fetch_content)
     build_with_cmake -DGEMMA_SOURCE="$root"
     ;;
   find_package)
