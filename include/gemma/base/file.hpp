@@ -1,0 +1,55 @@
+// A file in memory, read-only: mapped where the system can, so that pages are read when touched,
+// else read whole.
+#ifndef GEMMA_BASE_FILE_HPP_
+#define GEMMA_BASE_FILE_HPP_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "gemma/base/error.hpp"
+#include "gemma/base/span.hpp"
+
+GEMMA_NAMESPACE_BEGIN
+
+/// The bytes of a file. Movable; views of bytes() stay valid while the object, or the one it was
+/// moved to, lives. The file must not be truncated meanwhile: touching lost pages ends the process.
+class MappedFile {
+ public:
+  /// `path` is UTF-8, on Windows too. Errors: no such file, no permission, not a regular file, an
+  /// empty file, too little memory.
+  static Result<MappedFile> open(const std::string& path);
+
+  /// All of the file, at least one byte, 64-byte aligned.
+  Bytes bytes() const { return Bytes(data_.get(), size_); }
+  const std::string& path() const { return path_; }
+  /// False if the file was read into memory instead.
+  bool is_mapped() const { return data_.get_deleter().mapped; }
+
+  /// Asks the system to read these bytes ahead; a hint, which may do nothing.
+  void advise_willneed(std::size_t offset, std::size_t length) const;
+
+ private:
+  struct Release {
+    std::size_t size = 0;
+    bool mapped = false;
+    void operator()(const std::uint8_t* data) const;
+  };
+  using Data = std::unique_ptr<const std::uint8_t, Release>;
+
+  MappedFile(std::string path, Data data, std::size_t size)
+      : path_(std::move(path)), data_(std::move(data)), size_(size) {}
+
+  std::string path_;
+  Data data_;
+  std::size_t size_;
+};
+
+GEMMA_NAMESPACE_END
+
+#if !defined(GEMMA_DECLARATIONS_ONLY)
+#include "gemma/base/impl/file-inl.hpp"
+#endif
+
+#endif  // GEMMA_BASE_FILE_HPP_

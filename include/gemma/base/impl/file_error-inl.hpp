@@ -1,0 +1,29 @@
+// The errors of files, for file-inl.hpp and the systems' parts of it.
+#ifndef GEMMA_BASE_IMPL_FILE_ERROR_INL_HPP_
+#define GEMMA_BASE_IMPL_FILE_ERROR_INL_HPP_
+
+#include <string>
+#include <system_error>
+
+#include "gemma/base/error.hpp"
+
+GEMMA_NAMESPACE_BEGIN
+namespace detail {
+
+inline Error file_error(const std::string& path, const std::string& what) {
+  return Error(ErrorCode::io, path + ": " + what);
+}
+
+/// With what the system says about its error number `code`.
+inline Error system_error(const std::string& path, const std::string& what, int code) {
+  return file_error(path, what + ": " + std::system_category().message(code));
+}
+
+inline Error shrunk_error(const std::string& path) {
+  return file_error(path, "the file became shorter while it was read");
+}
+
+}  // namespace detail
+GEMMA_NAMESPACE_END
+
+#endif  // GEMMA_BASE_IMPL_FILE_ERROR_INL_HPP_

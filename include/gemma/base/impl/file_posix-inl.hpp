@@ -1,0 +1,94 @@
+// Files on POSIX systems, WebAssembly included, which has no mmap.
+#ifndef GEMMA_BASE_IMPL_FILE_POSIX_INL_HPP_
+#define GEMMA_BASE_IMPL_FILE_POSIX_INL_HPP_
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "gemma/base/impl/file_error-inl.hpp"
+
+#if !defined(__wasi__) && !defined(__EMSCRIPTEN__)
+#include <sys/mman.h>
+#define GEMMA_HAS_MMAP
+#endif
+
+GEMMA_NAMESPACE_BEGIN
+namespace detail {
+
+/// A regular file open for reading.
+class SystemFile {
+ public:
+  explicit SystemFile(const std::string& path) : path_(path) {}
+  SystemFile(const SystemFile&) = delete;
+  SystemFile& operator=(const SystemFile&) = delete;
+  ~SystemFile() {
+    if (file_ >= 0) ::close(file_);
+  }
+
+  Status open() {
+    // Opening a named pipe by mistake must not wait for a writer.
+    file_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (file_ < 0) return system_error(path_, "cannot open", errno);
+    struct stat info;
+    if (::fstat(file_, &info) != 0) return system_error(path_, "cannot be examined", errno);
+    if (S_ISDIR(info.st_mode)) return file_error(path_, "is a folder, expected a file");
+    if (!S_ISREG(info.st_mode)) return file_error(path_, "is a device or pipe, expected a file");
+    size_ = static_cast<std::uint64_t>(info.st_size);
+    return {};
+  }
+
+  Result<std::uint64_t> size() const { return size_; }
+
+  Status read(std::uint8_t* data, std::size_t size) const {
+    for (std::size_t done = 0; done < size;) {
+      const ssize_t step = ::read(file_, data + done, (std::min)(size - done, kMaxStep));
+      if (step < 0 && errno == EINTR) continue;
+      if (step < 0) return system_error(path_, "cannot read", errno);
+      if (step == 0) return shrunk_error(path_);
+      done += static_cast<std::size_t>(step);
+    }
+    return {};
+  }
+
+#if defined(GEMMA_HAS_MMAP)
+  /// Null if the system cannot map this file.
+  const std::uint8_t* map(std::size_t size) const {
+    void* data = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, file_, 0);
+    return data == MAP_FAILED ? nullptr : static_cast<const std::uint8_t*>(data);
+  }
+  static void unmap(const std::uint8_t* data, std::size_t size) {
+    ::munmap(const_cast<std::uint8_t*>(data), size);
+  }
+  static void will_need(const std::uint8_t* data, std::size_t size) {
+    const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+    const std::uintptr_t into_page = reinterpret_cast<std::uintptr_t>(data) % page;
+    void* start = const_cast<std::uint8_t*>(data - into_page);
+    (void)::posix_madvise(start, size + into_page, POSIX_MADV_WILLNEED);
+  }
+#else
+  const std::uint8_t* map(std::size_t) const { return nullptr; }
+  static void unmap(const std::uint8_t*, std::size_t) {}
+  static void will_need(const std::uint8_t*, std::size_t) {}
+#endif
+
+ private:
+  static constexpr std::size_t kMaxStep = std::size_t{1} << 30;  // some systems refuse 2 GiB
+
+  const std::string& path_;
+  int file_ = -1;
+  std::uint64_t size_ = 0;
+};
+
+}  // namespace detail
+GEMMA_NAMESPACE_END
+
+#undef GEMMA_HAS_MMAP
+
+#endif  // GEMMA_BASE_IMPL_FILE_POSIX_INL_HPP_

@@ -1,0 +1,116 @@
+// Files on Windows.
+#ifndef GEMMA_BASE_IMPL_FILE_WINDOWS_INL_HPP_
+#define GEMMA_BASE_IMPL_FILE_WINDOWS_INL_HPP_
+
+#if !defined(NOMINMAX)
+#define NOMINMAX
+#define GEMMA_UNDEF_NOMINMAX
+#endif
+#if !defined(WIN32_LEAN_AND_MEAN)
+#define WIN32_LEAN_AND_MEAN
+#define GEMMA_UNDEF_WIN32_LEAN_AND_MEAN
+#endif
+#include <windows.h>
+#if defined(GEMMA_UNDEF_NOMINMAX)
+#undef NOMINMAX
+#undef GEMMA_UNDEF_NOMINMAX
+#endif
+#if defined(GEMMA_UNDEF_WIN32_LEAN_AND_MEAN)
+#undef WIN32_LEAN_AND_MEAN
+#undef GEMMA_UNDEF_WIN32_LEAN_AND_MEAN
+#endif
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "gemma/base/impl/file_error-inl.hpp"
+
+GEMMA_NAMESPACE_BEGIN
+namespace detail {
+
+/// A file open for reading.
+class SystemFile {
+ public:
+  explicit SystemFile(const std::string& path) : path_(path) {}
+  SystemFile(const SystemFile&) = delete;
+  SystemFile& operator=(const SystemFile&) = delete;
+  ~SystemFile() {
+    if (file_ != INVALID_HANDLE_VALUE) CloseHandle(file_);
+  }
+
+  Status open() {
+    const std::wstring wide = wide_path();
+    if (wide.empty()) return file_error(path_, "the path is not valid UTF-8, or too long");
+    const DWORD attributes = GetFileAttributesW(wide.c_str());
+    if (attributes == INVALID_FILE_ATTRIBUTES) return last_error("cannot open");
+    if ((attributes & FILE_ATTRIBUTE_DIRECTORY) != 0) {
+      return file_error(path_, "is a folder, expected a file");
+    }
+    file_ = CreateFileW(wide.c_str(), GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_DELETE, nullptr,
+                        OPEN_EXISTING, FILE_ATTRIBUTE_NORMAL, nullptr);
+    if (file_ == INVALID_HANDLE_VALUE) return last_error("cannot open");
+    if (GetFileType(file_) != FILE_TYPE_DISK) {
+      return file_error(path_, "is a device or pipe, expected a file");
+    }
+    return {};
+  }
+
+  Result<std::uint64_t> size() const {
+    LARGE_INTEGER size;
+    if (!GetFileSizeEx(file_, &size)) return last_error("cannot be examined");
+    return static_cast<std::uint64_t>(size.QuadPart);
+  }
+
+  Status read(std::uint8_t* data, std::size_t size) const {
+    for (std::size_t done = 0; done < size;) {
+      const auto wanted = static_cast<DWORD>((std::min)(size - done, kMaxStep));
+      DWORD step = 0;
+      if (!ReadFile(file_, data + done, wanted, &step, nullptr)) return last_error("cannot read");
+      if (step == 0) return shrunk_error(path_);
+      done += step;
+    }
+    return {};
+  }
+
+  /// Null if the system cannot map this file. The view outlives both handles.
+  const std::uint8_t* map(std::size_t /*size*/) const {
+    const HANDLE mapping = CreateFileMappingW(file_, nullptr, PAGE_READONLY, 0, 0, nullptr);
+    if (mapping == nullptr) return nullptr;
+    const void* view = MapViewOfFile(mapping, FILE_MAP_READ, 0, 0, 0);
+    CloseHandle(mapping);
+    return static_cast<const std::uint8_t*>(view);
+  }
+  static void unmap(const std::uint8_t* data, std::size_t /*size*/) { UnmapViewOfFile(data); }
+
+  /// PrefetchVirtualMemory would do it, but older SDKs lack it.
+  static void will_need(const std::uint8_t*, std::size_t) {}
+
+ private:
+  static constexpr std::size_t kMaxStep = std::size_t{1} << 30;  // some systems refuse 2 GiB
+
+  /// The path as UTF-16; empty if it is not valid UTF-8.
+  std::wstring wide_path() const {
+    if (path_.size() > 32767) return {};
+    const auto bytes = static_cast<int>(path_.size());
+    const auto convert = [&](wchar_t* out, int room) {
+      return MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, path_.data(), bytes, out, room);
+    };
+    std::wstring wide(static_cast<std::size_t>((std::max)(convert(nullptr, 0), 0)), L'\0');
+    convert(wide.data(), static_cast<int>(wide.size()));
+    return wide;
+  }
+
+  Error last_error(const std::string& what) const {
+    return system_error(path_, what, static_cast<int>(GetLastError()));
+  }
+
+  const std::string& path_;
+  HANDLE file_ = INVALID_HANDLE_VALUE;
+};
+
+}  // namespace detail
+GEMMA_NAMESPACE_END
+
+#endif  // GEMMA_BASE_IMPL_FILE_WINDOWS_INL_HPP_
