@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # run.sh WAY HIGHWAY COMPILER: builds and runs the program in consumer/ with gemma.hpp taken in one
 # of the ways the README names: add_subdirectory, fetch_content, find_package, pkg_config or meson.
-# HIGHWAY is the folder of Highway's headers. Exit status 77: the tool for this way is not installed.
+# HIGHWAY is the folder of Highway's headers. Exit status 77: the tool for this way is missing.
 set -euo pipefail
 
 way=$1

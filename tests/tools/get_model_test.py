@@ -133,7 +133,7 @@ class GetModelTest(unittest.TestCase):
                 )
                 archive.writestr(
                     f"{info}/WHEEL",
-                    "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+                    "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
                 )
                 archive.writestr(f"{info}/RECORD", "")
             self.server.files[f"/files/{wheel}"] = buffer.getvalue()
