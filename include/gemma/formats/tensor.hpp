@@ -1,0 +1,34 @@
+// A named tensor in a file.
+#ifndef GEMMA_FORMATS_TENSOR_HPP_
+#define GEMMA_FORMATS_TENSOR_HPP_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "gemma/base/span.hpp"
+#include "gemma/quant/types.hpp"
+
+GEMMA_NAMESPACE_BEGIN
+
+/// Name, shape and bytes, which lie in the file and are read-only. The reader that made it has
+/// checked all of it: 1 to 4 dimensions, none zero, and exactly the bytes that they need.
+struct TensorView {
+  std::string name;
+  DType type = DType::F32;
+  /// ggml's order: shape[0] numbers are contiguous. A matrix y = W x is {inputs, outputs}.
+  std::vector<std::uint64_t> shape;
+  Bytes data;
+
+  std::uint64_t elements() const {
+    std::uint64_t product = 1;
+    for (const std::uint64_t n : shape) product *= n;
+    return product;
+  }
+  std::uint64_t row_length() const { return shape.empty() ? 0 : shape[0]; }
+  std::uint64_t rows() const { return shape.empty() ? 0 : elements() / shape[0]; }
+};
+
+GEMMA_NAMESPACE_END
+
+#endif  // GEMMA_FORMATS_TENSOR_HPP_
