@@ -1,6 +1,6 @@
-// What a GGUF file's keys and tensor names mean: GGUF → Config, Weights, Vocabulary.
-// Source: the GGUF specification and llama.cpp's conventions for the architectures gemma, gemma2
-// and gemma3.
+// What a GGUF file's keys and tensor names mean: GGUF → Config, tensors by role, Vocabulary.
+// Source: the GGUF specification and llama.cpp's conventions for the architectures gemma, gemma2,
+// gemma3, gemma3n and gemma4.
 #ifndef GEMMA_GENERATE_GGUF_BINDING_HPP_
 #define GEMMA_GENERATE_GGUF_BINDING_HPP_
 
@@ -8,8 +8,8 @@
 
 #include "gemma/base/error.hpp"
 #include "gemma/formats/gguf.hpp"
+#include "gemma/generate/bind_weights.hpp"
 #include "gemma/model/config.hpp"
-#include "gemma/model/weights.hpp"
 #include "gemma/text/vocabulary.hpp"
 
 GEMMA_NAMESPACE_BEGIN
@@ -18,8 +18,18 @@ namespace gguf {
 /// Sizes and constants from the metadata, checked by check_config().
 Result<Config> read_config(const File& file);
 
-/// All tensors the family needs, each of the shape the config demands; matrices in place.
-Result<Weights> bind_weights(const File& file, const Config& config);
+/// The file's tensors, for bind_weights().
+class FileTensors final : public TensorSource {
+ public:
+  explicit FileTensors(const File& file) : file_(file) {}
+  const TensorView* find_tensor(const std::string& name) const override {
+    return file_.find_tensor(name);
+  }
+  std::string name() const override { return file_.name(); }
+
+ private:
+  const File& file_;
+};
 
 /// The tokenizer's pieces as views into the file, which must stay open.
 Result<Vocabulary> read_vocabulary(const File& file);

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -14,11 +15,12 @@
 GEMMA_NAMESPACE_BEGIN
 
 /// The generations of Gemma this version runs.
-enum class Family : std::uint8_t { gemma1, gemma2, gemma3 };
+enum class Family : std::uint8_t { gemma1, gemma2, gemma3, gemma3n, gemma4 };
 
 /// "Gemma 3", for people.
 constexpr const char* family_name(Family family) {
-  return family == Family::gemma1 ? "Gemma 1" : family == Family::gemma2 ? "Gemma 2" : "Gemma 3";
+  constexpr const char* kNames[] = {"Gemma 1", "Gemma 2", "Gemma 3", "Gemma 3n", "Gemma 4"};
+  return kNames[static_cast<std::size_t>(family)];
 }
 
 /// What may differ from layer to layer.
@@ -29,6 +31,10 @@ struct LayerConfig {
   std::size_t window = 0;          ///< keys seen, the token's own included; 0: all before it
   float rope_base = 10000.0f;      ///< theta
   float rope_scale = 1.0f;         ///< positions are divided by this (linear scaling)
+  bool rope_divided = false;       ///< frequencies are divided by Config::rope_divisors
+  std::size_t kv_layer = 0;        ///< whose keys and values it reads: its own, or an earlier one's
+  /// Gate values below mean + sparsity · deviation are cut off (Gemma 3n); −infinity: none are.
+  float sparsity = -std::numeric_limits<float>::infinity();
 };
 
 /// Sizes and constants of one model. Letters are those of the papers.
@@ -43,6 +49,14 @@ struct Config {
   float attention_scale = 1.0f;    ///< of q·k
   float attention_softcap = 0.0f;  ///< 0: none
   float final_softcap = 0.0f;      ///< 0: none
+  std::vector<float> rope_divisors;  ///< [d/2] of the global layers; empty: none
+  std::size_t ple_width = 0;       ///< P, of the per-layer embeddings; 0: none
+  std::size_t altup_streams = 1;   ///< n, residual streams side by side (Gemma 3n)
+  std::size_t altup_active = 0;    ///< the stream that the block itself computes
+  std::size_t laurel_rank = 0;     ///< r of Gemma 3n's low-rank branch
+  std::size_t experts = 0;         ///< E; 0: no mixture of experts
+  std::size_t experts_used = 0;    ///< per token
+  std::size_t expert_width = 0;    ///< I of one expert
   std::vector<LayerConfig> layers;
 };
 

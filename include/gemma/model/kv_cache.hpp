@@ -15,7 +15,8 @@
 
 GEMMA_NAMESPACE_BEGIN
 
-/// Per layer two arrays [capacity, K·d]; position p lies in slot p % capacity.
+/// Per layer two arrays [capacity, K·d]; position p lies in slot p % capacity. Layers that read
+/// another's keys and values have none.
 class KvCache {
  public:
   struct Layer {
@@ -32,9 +33,10 @@ class KvCache {
                                 simd::KvType type) {
     KvCache cache;
     cache.type_ = type;
-    for (const LayerConfig& layer : config.layers) {
+    for (std::size_t i = 0; i < config.layers.size(); ++i) {
+      const LayerConfig& layer = config.layers[i];
       Layer made;
-      made.capacity = capacity(layer, context, batch);
+      made.capacity = layer.kv_layer == i ? capacity(layer, context, batch) : 0;
       made.row_bytes = layer.kv_heads * layer.head_dim * simd::kv_element_bytes(type);
       const std::size_t size = made.capacity * made.row_bytes;
       GEMMA_TRY_ASSIGN(made.keys, AlignedArray<std::uint8_t>::create(size, "the KV cache"));
@@ -48,7 +50,9 @@ class KvCache {
   static std::uint64_t bytes(const Config& config, std::size_t context, std::size_t batch,
                              simd::KvType type) {
     std::uint64_t sum = 0;
-    for (const LayerConfig& layer : config.layers) {
+    for (std::size_t i = 0; i < config.layers.size(); ++i) {
+      const LayerConfig& layer = config.layers[i];
+      if (layer.kv_layer != i) continue;
       sum += std::uint64_t{2} * capacity(layer, context, batch) * layer.kv_heads * layer.head_dim *
              simd::kv_element_bytes(type);
     }

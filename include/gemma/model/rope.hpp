@@ -13,10 +13,18 @@
 
 GEMMA_NAMESPACE_BEGIN
 
+/// The speed f_i at which the i-th of d/2 pairs turns per position: base^(−2i/d), slowed down where
+/// the model was stretched to longer texts.
+inline float rope_frequency(const Config& config, const LayerConfig& layer, std::size_t i) {
+  const float exponent = static_cast<float>(2 * i) / static_cast<float>(layer.head_dim);
+  const float frequency = 1.0f / std::pow(layer.rope_base, exponent) / layer.rope_scale;
+  return layer.rope_divided ? frequency / config.rope_divisors[i] : frequency;
+}
+
 /// Tables for all layers of a model: local and global ones usually share two.
 class RopeTables {
  public:
-  /// cos and sin of position / scale · base^(−2i/d), i < d/2, for each token of the batch.
+  /// cos and sin of position · f_i, i < d/2, for each token of the batch.
   class Table {
    public:
     const float* cos(std::size_t token) const { return values_.data() + 2 * token * half_; }
@@ -24,8 +32,6 @@ class RopeTables {
 
    private:
     friend class RopeTables;
-    float base_ = 0.0f;
-    float scale_ = 1.0f;
     std::size_t half_ = 0;
     std::vector<float> frequencies_;
     AlignedArray<float> values_;
@@ -33,15 +39,17 @@ class RopeTables {
 
   explicit RopeTables(const Config& config) {
     for (const LayerConfig& layer : config.layers) {
-      if (find(layer) != tables_.size()) continue;
-      Table made;
-      made.base_ = layer.rope_base;
-      made.scale_ = layer.rope_scale;
-      made.half_ = layer.head_dim / 2;
-      for (std::size_t i = 0; i < made.half_; ++i) {
-        const float exponent = static_cast<float>(2 * i) / static_cast<float>(layer.head_dim);
-        made.frequencies_.push_back(1.0f / std::pow(layer.rope_base, exponent) / layer.rope_scale);
+      std::vector<float> frequencies;
+      for (std::size_t i = 0; i < layer.head_dim / 2; ++i) {
+        frequencies.push_back(rope_frequency(config, layer, i));
       }
+      std::size_t index = 0;
+      while (index < tables_.size() && tables_[index].frequencies_ != frequencies) ++index;
+      table_of_layer_.push_back(index);
+      if (index < tables_.size()) continue;
+      Table made;
+      made.half_ = frequencies.size();
+      made.frequencies_ = std::move(frequencies);
       tables_.push_back(std::move(made));
     }
   }
@@ -69,20 +77,11 @@ class RopeTables {
     }
   }
 
-  const Table& table(const LayerConfig& layer) const { return tables_[find(layer)]; }
+  const Table& table(std::size_t layer) const { return tables_[table_of_layer_[layer]]; }
 
  private:
-  std::size_t find(const LayerConfig& layer) const {
-    std::size_t i = 0;
-    while (i < tables_.size() &&
-           (tables_[i].base_ != layer.rope_base || tables_[i].scale_ != layer.rope_scale ||
-            tables_[i].half_ != layer.head_dim / 2)) {
-      ++i;
-    }
-    return i;
-  }
-
   std::vector<Table> tables_;
+  std::vector<std::size_t> table_of_layer_;
 };
 
 GEMMA_NAMESPACE_END

@@ -2,13 +2,14 @@
 #ifndef GEMMA_GENERATE_IMPL_GGUF_BINDING_INL_HPP_
 #define GEMMA_GENERATE_IMPL_GGUF_BINDING_INL_HPP_
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <utility>
 #include <vector>
 
+#include "gemma/generate/bind_weights.hpp"
 #include "gemma/generate/gguf_binding.hpp"
-#include "gemma/quant/registry.hpp"
 
 GEMMA_NAMESPACE_BEGIN
 namespace gguf {
@@ -31,6 +32,8 @@ inline constexpr Architecture kArchitectures[] = {
     {"gemma", Family::gemma1, 10000.0f, 0, 1, 0.0f, 0.0f, 0},
     {"gemma2", Family::gemma2, 10000.0f, 4096, 2, 50.0f, 30.0f, 46},
     {"gemma3", Family::gemma3, 1000000.0f, 0, 6, 0.0f, 0.0f, 62},
+    {"gemma3n", Family::gemma3n, 1000000.0f, 0, 5, 0.0f, 30.0f, 0},
+    {"gemma4", Family::gemma4, 1000000.0f, 0, 6, 0.0f, 30.0f, 0},
 };
 
 /// Metadata of one architecture: "block_count" → "gemma3.block_count".
@@ -60,7 +63,7 @@ class Keys {
       GEMMA_TRY_ASSIGN(const std::size_t all, size(key));
       return std::vector<std::size_t>(layers, all);
     }
-    GEMMA_TRY_ASSIGN(const std::vector<std::uint64_t> values, value.as_uint_array());
+    GEMMA_TRY_ASSIGN(const std::vector<std::uint64_t> values, file_.get_uint_array(full(key)));
     if (values.size() != layers) {
       return error(key, "holds " + std::to_string(values.size()) + " numbers for " +
                             std::to_string(layers) + " layers");
@@ -71,6 +74,23 @@ class Keys {
       sizes.push_back(checked_value);
     }
     return sizes;
+  }
+
+  /// Of keys and values, which must be the same; suffix "_swa" for local layers.
+  Result<std::size_t> head_size(const std::string& suffix, std::size_t fallback) const {
+    const std::string key_length = "attention.key_length" + suffix;
+    const std::string value_length = "attention.value_length" + suffix;
+    GEMMA_TRY_ASSIGN(const std::size_t size, size_or(key_length.c_str(), fallback));
+    GEMMA_TRY_ASSIGN(const std::size_t value_size, size_or(value_length.c_str(), size));
+    if (value_size == size) return size;
+    return error(value_length.c_str(), "is " + std::to_string(value_size) +
+                                           ", but keys have length " + std::to_string(size));
+  }
+
+  /// Length of a tensor's rows; 0 without the tensor.
+  std::size_t first_dimension(const char* tensor_name) const {
+    const TensorView* tensor = file_.find_tensor(tensor_name);
+    return tensor == nullptr ? 0 : static_cast<std::size_t>(tensor->row_length());
   }
 
   std::string full(const char* key) const { return prefix_ + "." + key; }
@@ -109,7 +129,8 @@ inline Result<std::vector<bool>> local_layers(const Keys& keys, const Architectu
   const char* key = "attention.sliding_window_pattern";
   const Value* value = keys.file().find(keys.full(key));
   if (value != nullptr && value->is_array()) {
-    GEMMA_TRY_ASSIGN(const std::vector<std::uint64_t> flags, value->as_uint_array());
+    GEMMA_TRY_ASSIGN(const std::vector<std::uint64_t> flags,
+                     keys.file().get_uint_array(keys.full(key)));
     if (flags.size() != layers) {
       return keys.error(key, "holds " + std::to_string(flags.size()) + " flags for " +
                                  std::to_string(layers) + " layers");
@@ -138,6 +159,49 @@ inline Result<float> rope_scale(const Keys& keys) {
   return factor == 0.0f ? 1.0f : factor;
 }
 
+/// Whose keys and values each layer reads. The last `shared` layers have none of their own: they
+/// take those of the last layer before them that is of the same kind, local or global.
+inline Status share_keys(const Keys& keys, const std::vector<bool>& local, Config& config) {
+  const std::size_t layers = config.layers.size();
+  GEMMA_TRY_ASSIGN(const std::size_t shared, keys.size_or("attention.shared_kv_layers", 0));
+  if (shared >= layers) {
+    return keys.error("attention.shared_kv_layers",
+                      "is " + std::to_string(shared) + " of " + std::to_string(layers) + " layers");
+  }
+  const std::size_t first_shared = layers - shared;
+  for (std::size_t i = 0; i < layers; ++i) {
+    std::size_t source = (std::min)(i, first_shared - 1);
+    while (source > 0 && i >= first_shared && local[source] != local[i]) --source;
+    if (local[source] != local[i]) {
+      return keys.error("attention.shared_kv_layers", "leaves layer " + std::to_string(i) +
+                                                          " no layer of its kind to share with");
+    }
+    config.layers[i].kv_layer = source;
+  }
+  return {};
+}
+
+/// Where the gates of Gemma 3n are cut off. Older files do not say: 95 % of the first ten layers'.
+inline Status read_sparsity(const Keys& keys, Config& config) {
+  constexpr std::size_t kDefaultLayers = 10;
+  constexpr float kDefault = 1.6448536f;  // the standard normal distribution's 95 % point
+  const char* key = "activation_sparsity_scale";
+  std::vector<double> values;
+  if (keys.has(key)) {
+    GEMMA_TRY_ASSIGN(values, keys.file().get_float_array(keys.full(key)));
+    if (values.size() != config.layers.size()) {
+      return keys.error(key, "holds " + std::to_string(values.size()) + " numbers for " +
+                                 std::to_string(config.layers.size()) + " layers");
+    }
+  } else {
+    values.assign((std::min)(kDefaultLayers, config.layers.size()), double{kDefault});
+  }
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    config.layers[i].sparsity = static_cast<float>(values[i]);
+  }
+  return {};
+}
+
 inline Status read_layers(const Keys& keys, const Architecture& arch, std::size_t layers,
                           Config& config) {
   std::vector<std::size_t> kv_heads(layers, config.heads);
@@ -148,141 +212,46 @@ inline Status read_layers(const Keys& keys, const Architecture& arch, std::size_
   GEMMA_TRY_ASSIGN(const std::vector<std::size_t> ffn,
                    keys.per_layer("feed_forward_length", layers));
   const std::size_t default_dim = config.heads == 0 ? 0 : config.width / config.heads;
-  GEMMA_TRY_ASSIGN(const std::size_t head_dim, keys.size_or("attention.key_length", default_dim));
-  GEMMA_TRY_ASSIGN(const std::size_t value_dim, keys.size_or("attention.value_length", head_dim));
-  if (value_dim != head_dim) {
-    return keys.error("attention.value_length", "is " + std::to_string(value_dim) +
-                                                    ", but keys have length " +
-                                                    std::to_string(head_dim));
-  }
+  GEMMA_TRY_ASSIGN(const std::size_t head_dim, keys.head_size("", default_dim));
+  GEMMA_TRY_ASSIGN(const std::size_t local_dim, keys.head_size("_swa", head_dim));
   GEMMA_TRY_ASSIGN(const std::size_t window,
                    keys.size_or("attention.sliding_window", static_cast<std::size_t>(arch.window)));
   GEMMA_TRY_ASSIGN(const std::vector<bool> local, local_layers(keys, arch, layers));
   GEMMA_TRY_ASSIGN(const float base, keys.number_or("rope.freq_base", arch.rope_base));
   GEMMA_TRY_ASSIGN(const float scale, rope_scale(keys));
-  // Gemma 3's local layers have a base of their own and are never scaled.
-  const bool own_base = arch.family == Family::gemma3;
+  // From Gemma 3 on local layers have a base of their own and are never scaled.
+  const bool own_base = arch.family >= Family::gemma3;
   GEMMA_TRY_ASSIGN(const float local_base,
                    keys.number_or("rope.freq_base_swa", own_base ? 10000.0f : base));
   for (std::size_t i = 0; i < layers; ++i) {
     LayerConfig layer;
     const bool is_local = local[i] && window != 0;
-    layer.head_dim = head_dim;
+    layer.head_dim = is_local ? local_dim : head_dim;
     layer.kv_heads = kv_heads[i];
     layer.ffn_width = ffn[i];
     layer.window = is_local ? window : 0;
     layer.rope_base = is_local ? local_base : base;
     layer.rope_scale = is_local && own_base ? 1.0f : scale;
+    layer.rope_divided = !is_local && !config.rope_divisors.empty();
     config.layers.push_back(layer);
   }
-  return {};
+  return share_keys(keys, local, config);
 }
 
-/// Finds tensors by name and checks their shapes.
-class Binder {
- public:
-  explicit Binder(const File& file) : file_(file) {}
-
-  Result<WeightMatrix> matrix(const std::string& name, std::size_t rows, std::size_t cols) const {
-    GEMMA_TRY_ASSIGN(const TensorView* tensor, require(name));
-    GEMMA_TRY(check_shape(*tensor, {cols, rows}));
-    return view(*tensor);
-  }
-
-  Result<NormWeights> norm(const std::string& name, std::size_t n) const {
-    GEMMA_TRY_ASSIGN(const TensorView* tensor, require(name));
-    GEMMA_TRY(check_shape(*tensor, {n}));
-    NormWeights weights(n);
-    quant::decode_row(tensor->type, tensor->data.data(), n, weights.data());
-    for (const float w : weights) {
-      if (!std::isfinite(w)) return error(name, "holds a value that is not a number");
-    }
-    return weights;
-  }
-
-  /// Q, K and V: three tensors, or one with their rows one after the other.
-  Status attention_inputs(const std::string& block, const Config& config, const LayerConfig& layer,
-                          LayerWeights& w) const {
-    const std::size_t q_rows = config.heads * layer.head_dim;
-    const std::size_t k_rows = layer.kv_heads * layer.head_dim;
-    if (file_.find_tensor(block + "attn_qkv.weight") != nullptr) {
-      GEMMA_TRY_ASSIGN(const WeightMatrix all, matrix(block + "attn_qkv.weight",
-                                                      q_rows + 2 * k_rows, config.width));
-      w.q = w.k = w.v = all;
-      w.q.rows = q_rows;
-      w.k.rows = w.v.rows = k_rows;
-      w.k.data = all.row(q_rows);
-      w.v.data = all.row(q_rows + k_rows);
-      return {};
-    }
-    GEMMA_TRY_ASSIGN(w.q, matrix(block + "attn_q.weight", q_rows, config.width));
-    GEMMA_TRY_ASSIGN(w.k, matrix(block + "attn_k.weight", k_rows, config.width));
-    GEMMA_TRY_ASSIGN(w.v, matrix(block + "attn_v.weight", k_rows, config.width));
-    return {};
-  }
-
-  bool has(const std::string& name) const { return file_.find_tensor(name) != nullptr; }
-
- private:
-  Result<const TensorView*> require(const std::string& name) const {
-    if (const TensorView* tensor = file_.find_tensor(name)) return tensor;
-    return Error(ErrorCode::format, file_.name() + ": tensor '" + name +
-                                        "' is missing; the file is incomplete or of another model");
-  }
-
-  Status check_shape(const TensorView& tensor, const std::vector<std::uint64_t>& expected) const {
-    std::vector<std::uint64_t> shape = tensor.shape;
-    while (shape.size() > expected.size() && shape.back() == 1) shape.pop_back();
-    if (shape == expected) return {};
-    return error(tensor.name, "has shape " + text(tensor.shape) + ", expected " + text(expected));
-  }
-
-  static std::string text(const std::vector<std::uint64_t>& shape) {
-    std::string out = "[";
-    for (const std::uint64_t n : shape) out += (out.size() > 1 ? ", " : "") + std::to_string(n);
-    return out + "]";
-  }
-
-  static WeightMatrix view(const TensorView& tensor) {
-    WeightMatrix w;
-    w.type = tensor.type;
-    w.data = tensor.data.data();
-    w.cols = static_cast<std::size_t>(tensor.row_length());
-    w.rows = static_cast<std::size_t>(tensor.rows());
-    w.row_bytes = tensor.data.size() / w.rows;
-    return w;
-  }
-
-  Error error(const std::string& name, const std::string& what) const {
-    return Error(ErrorCode::format, file_.name() + ": tensor '" + name + "' " + what);
-  }
-
-  const File& file_;
-};
-
-inline Result<LayerWeights> bind_layer(const Binder& bind, const Config& config,
-                                       std::size_t index) {
-  const LayerConfig& layer = config.layers[index];
-  const std::string block = "blk." + std::to_string(index) + ".";
-  const std::size_t width = config.width;
-  const std::size_t d = layer.head_dim;
-  LayerWeights w;
-  GEMMA_TRY_ASSIGN(w.attention_norm, bind.norm(block + "attn_norm.weight", width));
-  GEMMA_TRY(bind.attention_inputs(block, config, layer, w));
-  GEMMA_TRY_ASSIGN(w.attention_out,
-                   bind.matrix(block + "attn_output.weight", width, config.heads * d));
-  GEMMA_TRY_ASSIGN(w.ffn_norm, bind.norm(block + "ffn_norm.weight", width));
-  GEMMA_TRY_ASSIGN(w.gate, bind.matrix(block + "ffn_gate.weight", layer.ffn_width, width));
-  GEMMA_TRY_ASSIGN(w.up, bind.matrix(block + "ffn_up.weight", layer.ffn_width, width));
-  GEMMA_TRY_ASSIGN(w.down, bind.matrix(block + "ffn_down.weight", width, layer.ffn_width));
-  if (config.family == Family::gemma1) return w;
-  GEMMA_TRY_ASSIGN(w.post_attention_norm,
-                   bind.norm(block + "post_attention_norm.weight", width));
-  GEMMA_TRY_ASSIGN(w.post_ffn_norm, bind.norm(block + "post_ffw_norm.weight", width));
-  if (config.family == Family::gemma2) return w;
-  GEMMA_TRY_ASSIGN(w.q_norm, bind.norm(block + "attn_q_norm.weight", d));
-  GEMMA_TRY_ASSIGN(w.k_norm, bind.norm(block + "attn_k_norm.weight", d));
-  return w;
+/// Sizes of what only Gemma 3n and 4 have.
+inline Status read_extensions(const Keys& keys, Config& config) {
+  if (config.family < Family::gemma3n) return {};
+  GEMMA_TRY_ASSIGN(config.ple_width, keys.size_or("embedding_length_per_layer_input",
+                                                  keys.first_dimension("per_layer_proj_norm.weight")));
+  GEMMA_TRY_ASSIGN(config.experts, keys.size_or("expert_count", 0));
+  GEMMA_TRY_ASSIGN(config.experts_used, keys.size_or("expert_used_count", 0));
+  GEMMA_TRY_ASSIGN(config.expert_width, keys.size_or("expert_feed_forward_length", 0));
+  if (config.family != Family::gemma3n) return {};
+  GEMMA_TRY_ASSIGN(config.altup_streams, keys.size_or("altup.num_inputs", 4));
+  GEMMA_TRY_ASSIGN(config.altup_active, keys.size_or("altup.active_idx", 0));
+  const TensorView* laurel = keys.file().find_tensor("blk.0.laurel_l.weight");
+  if (laurel != nullptr) config.laurel_rank = static_cast<std::size_t>(laurel->rows());
+  return read_sparsity(keys, config);
 }
 
 }  // namespace detail
@@ -319,31 +288,20 @@ GEMMA_INLINE Result<Config> read_config(const File& file) {
     return keys.error("block_count", "is " + std::to_string(layers) + ", but the file has only " +
                                          std::to_string(file.tensors().size()) + " tensors");
   }
+  if (arch->family == Family::gemma4) {
+    const FileTensors tensors(file);
+    GEMMA_TRY_ASSIGN(config.rope_divisors,
+                     gemma::detail::Binder(tensors).optional("rope_freqs.weight"));
+  }
   GEMMA_TRY(detail::read_layers(keys, *arch, layers, config));
+  GEMMA_TRY(detail::read_extensions(keys, config));
   GEMMA_TRY(check_config(config, file.name()));
 
   const bool wide = layers == arch->wide_scale_layers;
   const std::size_t per_head = wide ? config.width / config.heads : config.layers[0].head_dim;
-  config.attention_scale = 1.0f / std::sqrt(static_cast<float>(per_head));
-  GEMMA_TRY(check_config(config, file.name()));
+  const bool scaled = arch->family < Family::gemma3n;
+  config.attention_scale = scaled ? 1.0f / std::sqrt(static_cast<float>(per_head)) : 1.0f;
   return config;
-}
-
-GEMMA_INLINE Result<Weights> bind_weights(const File& file, const Config& config) {
-  const detail::Binder bind(file);
-  Weights w;
-  GEMMA_TRY_ASSIGN(w.embedding,
-                   bind.matrix("token_embd.weight", config.vocab_size, config.width));
-  for (std::size_t i = 0; i < config.layers.size(); ++i) {
-    GEMMA_TRY_ASSIGN(LayerWeights layer, detail::bind_layer(bind, config, i));
-    w.layers.push_back(std::move(layer));
-  }
-  GEMMA_TRY_ASSIGN(w.output_norm, bind.norm("output_norm.weight", config.width));
-  w.head = w.embedding;
-  if (bind.has("output.weight")) {
-    GEMMA_TRY_ASSIGN(w.head, bind.matrix("output.weight", config.vocab_size, config.width));
-  }
-  return w;
 }
 
 }  // namespace gguf

@@ -2,6 +2,7 @@
 #ifndef GEMMA_MODEL_IMPL_CONFIG_INL_HPP_
 #define GEMMA_MODEL_IMPL_CONFIG_INL_HPP_
 
+#include <algorithm>
 #include <cmath>
 
 #include "gemma/model/config.hpp"
@@ -25,6 +26,16 @@ GEMMA_INLINE Status check_config(const Config& config, const std::string& source
       !std::isfinite(config.final_softcap)) {
     return wrong("an attention scale or soft-cap is negative or not a number");
   }
+  if (config.altup_streams == 0 || config.altup_active >= config.altup_streams) {
+    return wrong("AltUp stream " + std::to_string(config.altup_active) + " of " +
+                 std::to_string(config.altup_streams) + " does not exist");
+  }
+  if (config.experts_used > config.experts || (config.experts > 0) != (config.experts_used > 0) ||
+      (config.experts > 0 && config.expert_width == 0)) {
+    return wrong(std::to_string(config.experts_used) + " experts of width " +
+                 std::to_string(config.expert_width) + " cannot be taken from " +
+                 std::to_string(config.experts));
+  }
   for (std::size_t i = 0; i < config.layers.size(); ++i) {
     const LayerConfig& layer = config.layers[i];
     const std::string where = "layer " + std::to_string(i) + ": ";
@@ -35,6 +46,16 @@ GEMMA_INLINE Status check_config(const Config& config, const std::string& source
     if (layer.kv_heads == 0 || config.heads % layer.kv_heads != 0) {
       return wrong(where + std::to_string(config.heads) + " query heads cannot share " +
                    std::to_string(layer.kv_heads) + " KV heads");
+    }
+    const LayerConfig& shared = config.layers[(std::min)(layer.kv_layer, i)];
+    if (layer.kv_layer > i || shared.head_dim != layer.head_dim ||
+        shared.kv_heads != layer.kv_heads || shared.window != layer.window) {
+      return wrong(where + "it cannot share the keys and values of layer " +
+                   std::to_string(layer.kv_layer));
+    }
+    if (layer.rope_divided && config.rope_divisors.size() != layer.head_dim / 2) {
+      return wrong(where + std::to_string(config.rope_divisors.size()) +
+                   " RoPE divisors for a head size of " + std::to_string(layer.head_dim));
     }
     if (layer.ffn_width == 0) return wrong(where + "the feed-forward length is 0");
     if (!(layer.rope_base > 0.0f) || !std::isfinite(layer.rope_base) ||

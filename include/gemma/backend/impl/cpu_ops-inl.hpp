@@ -1,0 +1,506 @@
+// The CPU's meaning of each step of model/transformer.hpp: SIMD kernels on rows of floats, shared
+// among threads.
+#ifndef GEMMA_BACKEND_IMPL_CPU_OPS_INL_HPP_
+#define GEMMA_BACKEND_IMPL_CPU_OPS_INL_HPP_
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "gemma/backend/cpu.hpp"
+#include "gemma/base/aligned.hpp"
+#include "gemma/base/threads.hpp"
+#include "gemma/model/kv_cache.hpp"
+#include "gemma/model/rope.hpp"
+#include "gemma/model/weights.hpp"
+#include "gemma/quant/registry.hpp"
+
+GEMMA_NAMESPACE_BEGIN
+namespace detail {
+
+/// Widths of the widest activations of a model, in floats per token.
+struct Widths {
+  std::size_t queries = 0;
+  std::size_t keys = 0;
+  std::size_t ffn = 0;
+  std::size_t ple = 0;    ///< all layers' per-layer embeddings
+  std::size_t rank = 0;   ///< of LAuReL
+  std::size_t input = 0;  ///< of any matmul
+
+  explicit Widths(const Config& config)
+      : ple(config.layers.size() * config.ple_width), rank(config.laurel_rank), input(config.width) {
+    for (const LayerConfig& layer : config.layers) {
+      queries = (std::max)(queries, config.heads * layer.head_dim);
+      keys = (std::max)(keys, layer.kv_heads * layer.head_dim);
+      ffn = (std::max)(ffn, layer.ffn_width);
+    }
+    input = (std::max)({input, queries, ffn, config.expert_width, config.ple_width, rank});
+  }
+};
+
+/// The steps of a transformer block on T = tokens() rows of floats.
+class CpuOps {
+ public:
+  static Result<CpuOps> create(const Config& config, const CpuOptions& options) {
+    CpuOps ops(config, options);
+    const std::size_t batch = options.batch;
+    const Widths widths(config);
+    const std::string what = "the activations";
+    const std::size_t q_size = batch * widths.input;
+    GEMMA_TRY_ASSIGN(ops.kv_, KvCache::create(config, options.context, batch, options.kv_type));
+    GEMMA_TRY_ASSIGN(ops.q_, AlignedArray<std::int16_t>::create(q_size, what));
+    GEMMA_TRY_ASSIGN(ops.q_scale_,
+                     AlignedArray<float>::create(q_size / simd::kActivationGroup + batch, what));
+    GEMMA_TRY_ASSIGN(ops.q_sum_,
+                     AlignedArray<float>::create(q_size / simd::kSumGroup + batch, what));
+    GEMMA_TRY_ASSIGN(ops.scratch_, AlignedArray<std::uint8_t>::create(
+                                       simd::kScratchBytes * ops.pool_->size(), "thread scratch"));
+    GEMMA_TRY(ops.rope_.reserve(batch));
+    if (config.experts > 0) {
+      GEMMA_TRY_ASSIGN(ops.expert_.in, AlignedArray<float>::create(batch * config.width, what));
+      GEMMA_TRY_ASSIGN(ops.expert_.out, AlignedArray<float>::create(batch * config.width, what));
+      GEMMA_TRY_ASSIGN(ops.expert_.router,
+                       AlignedArray<float>::create(batch * config.experts, what));
+      const std::size_t inner = batch * config.expert_width;
+      GEMMA_TRY_ASSIGN(ops.expert_.gate, AlignedArray<float>::create(inner, what));
+      GEMMA_TRY_ASSIGN(ops.expert_.up, AlignedArray<float>::create(inner, what));
+    }
+    return ops;
+  }
+
+  /// Starts a batch of `tokens` at `position`.
+  void begin(std::size_t tokens, std::size_t position) {
+    tokens_ = tokens;
+    position_ = position;
+    rope_.prepare(position, tokens);
+  }
+
+  std::size_t tokens() const { return tokens_; }
+
+  void rms_norm(const float* x, const NormWeights& gain, float* out) {
+    const std::size_t n = gain.size();
+    for_each_token([&](std::size_t t) {
+      kernels_.rms_norm(x + t * n, gain.data(), n, config_->norm_eps, out + t * n);
+    });
+  }
+
+  void head_norm(float* x, std::size_t heads, std::size_t head_dim, const NormWeights& gain) {
+    for_each_token([&](std::size_t t) {
+      for (std::size_t h = 0; h < heads; ++h) {
+        float* head = x + (t * heads + h) * head_dim;
+        const float* g = gain.empty() ? nullptr : gain.data();
+        kernels_.rms_norm(head, g, head_dim, config_->norm_eps, head);
+      }
+    });
+  }
+
+  void rope(float* x, std::size_t heads, std::size_t layer_index) {
+    const RopeTables::Table& table = rope_.table(layer_index);
+    const std::size_t head_dim = config_->layers[layer_index].head_dim;
+    const std::size_t half = head_dim / 2;
+    for_each_token([&](std::size_t t) {
+      for (std::size_t h = 0; h < heads; ++h) {
+        kernels_.rope(table.cos(t), table.sin(t), half, x + (t * heads + h) * head_dim);
+      }
+    });
+  }
+
+  void add(const float* y, float* x) {
+    const std::size_t n = config_->width;
+    for_each_token([&](std::size_t t) { kernels_.add(y + t * n, n, x + t * n); });
+  }
+
+  void gelu_mul(float* gate, const float* up, std::size_t n) {
+    for_each_token(
+        [&](std::size_t t) { kernels_.gelu_mul(gate + t * n, up + t * n, n, gate + t * n); });
+  }
+
+  void scale(float* x, float factor) {
+    const std::size_t n = config_->width;
+    for_each_token([&](std::size_t t) { kernels_.scale(factor, n, x + t * n); });
+  }
+
+  void copy(const float* x, std::size_t n, float* out) {
+    std::copy(x, x + tokens_ * n, out);
+  }
+
+  void store_kv(std::size_t layer_index, const float* k, const float* v) {
+    KvCache::Layer& layer = kv_.layer(layer_index);
+    const std::size_t n = layer.row_bytes / simd::kv_element_bytes(kv_.type());
+    for_each_token([&](std::size_t t) {
+      const std::size_t offset = (position_ + t) % layer.capacity * layer.row_bytes;
+      kernels_.store_kv(k + t * n, n, kv_.type(), layer.keys.data() + offset);
+      kernels_.store_kv(v + t * n, n, kv_.type(), layer.values.data() + offset);
+    });
+  }
+
+  void attention(std::size_t layer_index, const float* q, float* out) {
+    const LayerConfig& layer = config_->layers[layer_index];
+    const KvCache::Layer& cache = kv_.layer(layer.kv_layer);
+    simd::AttentionArgs args;
+    args.q = q;
+    args.out = out;
+    args.k = cache.keys.data();
+    args.v = cache.values.data();
+    args.kv_type = kv_.type();
+    args.tokens = tokens_;
+    args.heads = config_->heads;
+    args.kv_heads = layer.kv_heads;
+    args.head_dim = layer.head_dim;
+    args.first_position = position_;
+    args.capacity = cache.capacity;
+    args.window = layer.window;
+    args.scale = config_->attention_scale;
+    args.softcap = config_->attention_softcap;
+
+    // The query heads of one KV head share its keys, so they stay together while there is other
+    // work to hand out: blocks of tokens, or further KV heads.
+    constexpr std::size_t kTokenBlock = 16;
+    const std::size_t blocks = (tokens_ + kTokenBlock - 1) / kTokenBlock;
+    const std::size_t per_kv_head = config_->heads / layer.kv_heads;
+    const bool split = blocks * layer.kv_heads < pool_->size();
+    const std::size_t heads_per_task = split ? 1 : per_kv_head;
+    const std::size_t head_tasks = config_->heads / heads_per_task;
+    pool_->parallel_for(blocks * head_tasks, [&](std::size_t task, std::size_t worker) {
+      const std::size_t token = task / head_tasks * kTokenBlock;
+      const std::size_t head = task % head_tasks * heads_per_task;
+      kernels_.attention(args, token, (std::min)(token + kTokenBlock, tokens_), head,
+                         head + heads_per_task, scratch(worker));
+    });
+  }
+
+  /// y = W x for one or several matrices of the same input, in one go: matmul(x, W1, y1, W2, y2…).
+  template <class... More>
+  void matmul(const float* x, const WeightMatrix& w, float* y, const More&... more) {
+    simd::MatmulArgs products[1 + sizeof...(More) / 2];
+    collect(products, w, y, more...);
+    run_products(x, products, 1 + sizeof...(More) / 2, tokens_);
+  }
+
+  /// logits [rows, V] of normed hidden states h [rows, D].
+  void head(const float* h, const WeightMatrix& w, std::size_t rows, float* logits) {
+    simd::MatmulArgs product = make_product(w, logits);
+    run_products(h, &product, 1, rows);
+    if (config_->final_softcap == 0.0f) return;
+    pool_->parallel_for(rows, [&](std::size_t row, std::size_t) {
+      kernels_.softcap(config_->final_softcap, w.rows, logits + row * w.rows);
+    });
+  }
+
+  /// x_t = E[id_t] · sqrt(D).
+  void embed(const WeightMatrix& embedding, Span<const TokenId> ids, float* x) {
+    const std::size_t n = embedding.cols;
+    const float factor = std::sqrt(static_cast<float>(n));
+    for_each_token([&](std::size_t t) {
+      const std::uint8_t* row = embedding.row(static_cast<std::size_t>(ids[t]));
+      quant::decode_row(embedding.type, row, n, x + t * n);
+      kernels_.scale(factor, n, x + t * n);
+    });
+  }
+
+  void tanh(float* x, std::size_t n) {
+    for_each_token([&](std::size_t t) { kernels_.softcap(1.0f, n, x + t * n); });
+  }
+
+  void multiply(const NormWeights& factors, float* x) {
+    const std::size_t n = factors.size();
+    for_each_token([&](std::size_t t) {
+      for (std::size_t i = 0; i < n; ++i) x[t * n + i] *= factors[i];
+    });
+  }
+
+  /// Keeps of each row what exceeds mean + sparsity · standard deviation, less that threshold.
+  void sparsify(float* x, std::size_t n, float sparsity) {
+    if (!std::isfinite(sparsity)) return;
+    for_each_token([&](std::size_t t) {
+      float* row = x + t * n;
+      double sum = 0.0;
+      double squares = 0.0;
+      for (std::size_t i = 0; i < n; ++i) sum += double{row[i]};
+      const double mean = sum / static_cast<double>(n);
+      for (std::size_t i = 0; i < n; ++i) {
+        squares += (double{row[i]} - mean) * (double{row[i]} - mean);
+      }
+      const double deviation = std::sqrt(squares / static_cast<double>(n));
+      const float threshold = static_cast<float>(mean + double{sparsity} * deviation);
+      for (std::size_t i = 0; i < n; ++i) row[i] = (std::max)(row[i] - threshold, 0.0f);
+    });
+  }
+
+  /// gate ← gelu(gate) · the part of the per-layer embeddings that belongs to layer `index`.
+  void gelu_mul_layer(float* gate, const float* ple, std::size_t index) {
+    const std::size_t p = config_->ple_width;
+    const std::size_t all = config_->layers.size() * p;
+    for_each_token([&](std::size_t t) {
+      kernels_.gelu_mul(gate + t * p, ple + t * all + index * p, p, gate + t * p);
+    });
+  }
+
+  /// ple holds the projected embeddings W x: ple ← (norm(ple / √D) + √P · table row) / √2.
+  void per_layer_embeddings(const Weights& weights, Span<const TokenId> ids, float* ple) {
+    const WeightMatrix& table = weights.ple_embedding;
+    const std::size_t p = config_->ple_width;
+    const std::size_t n = table.cols;
+    const float shrink = 1.0f / std::sqrt(static_cast<float>(config_->width));
+    const float factor = std::sqrt(static_cast<float>(p));
+    std::vector<float> row(n);
+    for (std::size_t t = 0; t < tokens_; ++t) {
+      float* out = ple + t * n;
+      kernels_.scale(shrink, n, out);
+      for (std::size_t i = 0; i < n; i += p) {
+        kernels_.rms_norm(out + i, weights.ple_projection_norm.data(), p, config_->norm_eps,
+                          out + i);
+      }
+      const std::size_t id = static_cast<std::size_t>(ids[t]);
+      quant::decode_row(table.type, table.row(id < table.rows ? id : 0), n, row.data());
+      kernels_.scale(factor, n, row.data());
+      kernels_.add(row.data(), n, out);
+      kernels_.scale(std::sqrt(0.5f), n, out);
+    }
+  }
+
+  /// predicted_o = streams_o + Σ_i mixing[o, i] · streams_i, for each token.
+  void altup_predict(const std::vector<float*>& streams, const float* mixing,
+                     const std::vector<float*>& predicted) {
+    const std::size_t n = streams.size();
+    const std::size_t width = config_->width;
+    for_each_token([&](std::size_t t) {
+      for (std::size_t o = 0; o < n; ++o) {
+        float* out = predicted[o] + t * width;
+        std::copy(streams[o] + t * width, streams[o] + (t + 1) * width, out);
+        for (std::size_t i = 0; i < n; ++i) {
+          axpy(mixing[(t * n + o) * n + i], streams[i] + t * width, width, out);
+        }
+      }
+    });
+  }
+
+  /// streams_o = predicted_o + (1 + mixing_o) · (y − predicted_active).
+  void altup_correct(const std::vector<float*>& predicted, std::size_t active, const float* y,
+                     const float* mixing, const std::vector<float*>& streams) {
+    const std::size_t n = streams.size();
+    const std::size_t width = config_->width;
+    for_each_token([&](std::size_t t) {
+      const float* x = predicted[active] + t * width;
+      for (std::size_t o = 0; o < n; ++o) {
+        const float factor = 1.0f + mixing[t * n + o];
+        for (std::size_t i = 0; i < width; ++i) {
+          streams[o][t * width + i] =
+              predicted[o][t * width + i] + factor * (y[t * width + i] - x[i]);
+        }
+      }
+    });
+  }
+
+  /// y ← y · rms(x) / rms(y), row by row.
+  void match_length(const float* x, float* y) {
+    const std::size_t n = config_->width;
+    const auto mean_square = [n](const float* row) {
+      double sum = 0.0;
+      for (std::size_t i = 0; i < n; ++i) sum += double{row[i]} * double{row[i]};
+      return static_cast<float>(sum / static_cast<double>(n));
+    };
+    for_each_token([&](std::size_t t) {
+      const float want = std::sqrt(mean_square(x + t * n));
+      const float have = std::sqrt((std::max)(mean_square(y + t * n), 1e-5f));
+      kernels_.scale(want / have, n, y + t * n);
+    });
+  }
+
+  /// out = Σ weight_e · expert_e(h) over the experts that x chooses, token by token. Experts run
+  /// one after the other, each on all its tokens.
+  void mix_experts(const ExpertWeights& w, const float* x, const float* h, float* out) {
+    const std::size_t width = config_->width;
+    std::fill(out, out + tokens_ * width, 0.0f);
+    const std::vector<std::vector<Choice>> chosen = choose_experts(w, x);
+    for (std::size_t e = 0; e < chosen.size(); ++e) {
+      const std::vector<Choice>& mine = chosen[e];
+      if (mine.empty()) continue;
+      for (std::size_t i = 0; i < mine.size(); ++i) {
+        const float* row = h + mine[i].token * width;
+        std::copy(row, row + width, expert_.in.data() + i * width);
+      }
+      run_expert(w, e, mine.size());
+      for (std::size_t i = 0; i < mine.size(); ++i) {
+        axpy(mine[i].weight, expert_.out.data() + i * width, width, out + mine[i].token * width);
+      }
+    }
+  }
+
+ private:
+  CpuOps(const Config& config, const CpuOptions& options)
+      : config_(&config),
+        kernels_(simd::kernels()),
+        pool_(std::make_unique<ThreadPool>(options.threads)),
+        rope_(config) {}
+
+  static void axpy(float factor, const float* x, std::size_t n, float* y) {
+    for (std::size_t i = 0; i < n; ++i) y[i] += factor * x[i];
+  }
+
+  /// A token that an expert works on, and what its result counts.
+  struct Choice {
+    std::size_t token;
+    float weight;
+  };
+
+  /// For each expert its tokens: the experts_used likeliest of each token, weighted by their share
+  /// of the router's softmax and a factor of their own.
+  std::vector<std::vector<Choice>> choose_experts(const ExpertWeights& w, const float* x) {
+    const std::size_t experts = config_->experts;
+    rms_norm(x, w.router_norm, expert_.in.data());
+    matmul(expert_.in.data(), w.router, expert_.router.data());
+    std::vector<std::vector<Choice>> chosen(experts);
+    std::vector<std::size_t> order(experts);
+    for (std::size_t t = 0; t < tokens_; ++t) {
+      float* p = expert_.router.data() + t * experts;
+      const float largest = *std::max_element(p, p + experts);
+      for (std::size_t e = 0; e < experts; ++e) {
+        p[e] = std::exp(p[e] - largest);
+        order[e] = e;
+      }
+      std::stable_sort(order.begin(), order.end(),
+                       [p](std::size_t a, std::size_t b) { return p[a] > p[b]; });
+      float sum = 0.0f;
+      for (std::size_t i = 0; i < config_->experts_used; ++i) sum += p[order[i]];
+      for (std::size_t i = 0; i < config_->experts_used; ++i) {
+        const std::size_t e = order[i];
+        chosen[e].push_back({t, p[e] / sum * w.expert_scale[e]});
+      }
+    }
+    return chosen;
+  }
+
+  /// The feed-forward of expert e on `rows` rows of expert_.in → expert_.out.
+  void run_expert(const ExpertWeights& w, std::size_t e, std::size_t rows) {
+    const std::size_t n = config_->expert_width;
+    const auto part = [](WeightMatrix m, std::size_t first, std::size_t count) {
+      m.data = m.row(first);
+      m.rows = count;
+      return m;
+    };
+    const WeightMatrix gate = w.gate_up ? part(w.gate_up, 2 * e * n, n) : part(w.gate, e * n, n);
+    const WeightMatrix up =
+        w.gate_up ? part(w.gate_up, (2 * e + 1) * n, n) : part(w.up, e * n, n);
+    simd::MatmulArgs inputs[] = {make_product(gate, expert_.gate.data()),
+                                 make_product(up, expert_.up.data())};
+    run_products(expert_.in.data(), inputs, 2, rows);
+    kernels_.gelu_mul(expert_.gate.data(), expert_.up.data(), rows * n, expert_.gate.data());
+    simd::MatmulArgs output =
+        make_product(part(w.down, e * config_->width, config_->width), expert_.out.data());
+    run_products(expert_.gate.data(), &output, 1, rows);
+  }
+
+  /// One token is too little work to share; many are split among the threads.
+  template <class F>
+  void for_each_token(const F& f) {
+    if (tokens_ < 4) {
+      for (std::size_t t = 0; t < tokens_; ++t) f(t);
+      return;
+    }
+    constexpr std::size_t kBlock = 8;
+    pool_->parallel_for((tokens_ + kBlock - 1) / kBlock, [&](std::size_t block, std::size_t) {
+      const std::size_t end = (std::min)((block + 1) * kBlock, tokens_);
+      for (std::size_t t = block * kBlock; t < end; ++t) f(t);
+    });
+  }
+
+  static simd::MatmulArgs make_product(const WeightMatrix& w, float* y) {
+    simd::MatmulArgs args;
+    args.weights = w;
+    args.out = y;
+    args.out_stride = w.rows;
+    return args;
+  }
+
+  static void collect(simd::MatmulArgs*) {}
+  template <class... More>
+  static void collect(simd::MatmulArgs* products, const WeightMatrix& w, float* y,
+                      const More&... more) {
+    *products = make_product(w, y);
+    collect(products + 1, more...);
+  }
+
+  void run_products(const float* x, simd::MatmulArgs* products, std::size_t count,
+                    std::size_t rows) {
+    const simd::Activations activations = prepare(x, products, count, rows);
+    // Tasks of whole row tiles, small enough that a thread which loses its core holds few rows.
+    constexpr std::size_t kRowTile = 64;
+    std::size_t total = 0;
+    for (std::size_t i = 0; i < count; ++i) {
+      products[i].x = activations;
+      total += products[i].weights.rows;
+    }
+    const std::size_t wanted = total / (pool_->size() * 8);
+    const std::size_t chunk = (std::max)(kRowTile, wanted / kRowTile * kRowTile);
+    std::size_t tasks = 0;
+    for (std::size_t i = 0; i < count; ++i) tasks += (products[i].weights.rows + chunk - 1) / chunk;
+    pool_->parallel_for(tasks, [&](std::size_t task, std::size_t worker) {
+      const simd::MatmulArgs* product = products;
+      for (std::size_t n; task >= (n = (product->weights.rows + chunk - 1) / chunk); ++product) {
+        task -= n;
+      }
+      const std::size_t begin = task * chunk;
+      const std::size_t end = (std::min)(begin + chunk, product->weights.rows);
+      kernels_.matmul(*product, begin, end, scratch(worker));
+    });
+  }
+
+  /// The inputs of a matmul, quantised if any of the weights is.
+  simd::Activations prepare(const float* x, const simd::MatmulArgs* products, std::size_t count,
+                            std::size_t rows) {
+    simd::Activations a;
+    a.tokens = rows;
+    a.cols = products[0].weights.cols;
+    a.f32 = x;
+    a.q = q_.data();
+    a.scale = q_scale_.data();
+    a.sum = q_sum_.data();
+    const bool quantised = std::any_of(products, products + count, [](const simd::MatmulArgs& p) {
+      return quant::block_elements(p.weights.type) > 1;
+    });
+    if (!quantised) return a;
+    const std::size_t groups = a.cols / simd::kActivationGroup;
+    const std::size_t sums = a.cols / simd::kSumGroup;
+    const auto quantise = [&](std::size_t t, std::size_t) {
+      kernels_.quantize_row(x + t * a.cols, a.cols, q_.data() + t * a.cols,
+                            q_scale_.data() + t * groups, q_sum_.data() + t * sums);
+    };
+    if (rows < 4) {
+      for (std::size_t t = 0; t < rows; ++t) quantise(t, 0);
+    } else {
+      pool_->parallel_for(rows, quantise);
+    }
+    return a;
+  }
+
+  std::uint8_t* scratch(std::size_t worker) {
+    return scratch_.data() + worker * simd::kScratchBytes;
+  }
+
+  const Config* config_;
+  const simd::Kernels& kernels_;
+  std::unique_ptr<ThreadPool> pool_;
+  KvCache kv_;
+  RopeTables rope_;
+  AlignedArray<std::int16_t> q_;
+  AlignedArray<float> q_scale_;
+  AlignedArray<float> q_sum_;
+  AlignedArray<std::uint8_t> scratch_;
+  struct {
+    AlignedArray<float> in;      ///< [T, D]
+    AlignedArray<float> router;  ///< [T, E]
+    AlignedArray<float> gate;    ///< [T, Ie]
+    AlignedArray<float> up;      ///< [T, Ie]
+    AlignedArray<float> out;     ///< [T, D]
+  } expert_;
+  std::size_t tokens_ = 0;
+  std::size_t position_ = 0;
+};
+
+}  // namespace detail
+GEMMA_NAMESPACE_END
+
+#endif  // GEMMA_BACKEND_IMPL_CPU_OPS_INL_HPP_
