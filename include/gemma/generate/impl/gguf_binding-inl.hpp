@@ -164,7 +164,7 @@ inline Result<float> rope_scale(const Keys& keys) {
 inline Status share_keys(const Keys& keys, const std::vector<bool>& local, Config& config) {
   const std::size_t layers = config.layers.size();
   GEMMA_TRY_ASSIGN(const std::size_t shared, keys.size_or("attention.shared_kv_layers", 0));
-  if (shared >= layers) {
+  if (shared > 0 && shared >= layers) {
     return keys.error("attention.shared_kv_layers",
                       "is " + std::to_string(shared) + " of " + std::to_string(layers) + " layers");
   }
