@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "gemma/base/error.hpp"
 #include "gemma/base/span.hpp"
@@ -14,12 +15,16 @@
 GEMMA_NAMESPACE_BEGIN
 
 /// The bytes of a file. Movable; views of bytes() stay valid while the object, or the one it was
-/// moved to, lives. The file must not be truncated meanwhile: touching lost pages ends the process.
+/// moved to, lives. A mapped file must not be truncated meanwhile: touching lost pages ends the
+/// process.
 class MappedFile {
  public:
   /// `path` is UTF-8, on Windows too. Errors: no such file, no permission, not a regular file, an
   /// empty file, too little memory.
   static Result<MappedFile> open(const std::string& path);
+
+  /// The same, but all of it read into memory: for files that may change meanwhile.
+  static Result<MappedFile> read(const std::string& path);
 
   /// All of the file, at least one byte, 64-byte aligned.
   Bytes bytes() const { return Bytes(data_.get(), size_); }
@@ -37,6 +42,8 @@ class MappedFile {
     void operator()(const std::uint8_t* data) const;
   };
   using Data = std::unique_ptr<const std::uint8_t, Release>;
+
+  static Result<MappedFile> load(const std::string& path, bool map);
 
   MappedFile(std::string path, Data data, std::size_t size)
       : path_(std::move(path)), data_(std::move(data)), size_(size) {}

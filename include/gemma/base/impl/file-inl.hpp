@@ -31,7 +31,7 @@ GEMMA_INLINE void MappedFile::Release::operator()(const std::uint8_t* data) cons
   }
 }
 
-GEMMA_INLINE Result<MappedFile> MappedFile::open(const std::string& path) {
+GEMMA_INLINE Result<MappedFile> MappedFile::load(const std::string& path, bool map) {
   detail::SystemFile file(path);
   GEMMA_TRY(file.open());
   GEMMA_TRY_ASSIGN(const std::uint64_t bytes, file.size());
@@ -41,19 +41,26 @@ GEMMA_INLINE Result<MappedFile> MappedFile::open(const std::string& path) {
                                         " bytes, more than this program can address");
   }
   const auto size = static_cast<std::size_t>(bytes);
-  if (const std::uint8_t* mapped = file.map(size)) {
+  if (const std::uint8_t* mapped = map ? file.map(size) : nullptr) {
     return MappedFile(path, Data(mapped, Release{size, true}), size);
   }
   void* memory = ::operator new(size, detail::kFileAlignment, std::nothrow);
   if (memory == nullptr) {
     return Error(ErrorCode::out_of_memory,
-                 path + ": cannot be mapped, and there is no memory for its " +
-                     std::to_string(size) + " bytes");
+                 path + ": no memory for its " + std::to_string(size) + " bytes");
   }
   auto* data = static_cast<std::uint8_t*>(memory);
   MappedFile result(path, Data(data, Release{size, false}), size);
   GEMMA_TRY(file.read(data, size));
   return result;
+}
+
+GEMMA_INLINE Result<MappedFile> MappedFile::open(const std::string& path) {
+  return load(path, true);
+}
+
+GEMMA_INLINE Result<MappedFile> MappedFile::read(const std::string& path) {
+  return load(path, false);
 }
 
 GEMMA_INLINE void MappedFile::advise_willneed(std::size_t offset, std::size_t length) const {
