@@ -102,10 +102,11 @@ inline void check_greedy(
   CHECK(compared > 0);
 }
 
-/// Models of the families that run today; those with float32 files are named apart.
+/// Every family; those with float32 files too are named apart.
 inline const std::vector<std::string> kGoldenQ8 = {
     "gemma1_mqa",  "gemma1_mha",     "gemma2_swa", "gemma3_base",
-    "gemma3_gqa4", "gemma3_linear8", "gemma3_swa", "gemma3_62l"};
+    "gemma3_gqa4", "gemma3_linear8", "gemma3_swa", "gemma3_62l",
+    "gemma3n",     "gemma4_e",       "gemma4_dense", "gemma4_moe"};
 inline const std::vector<std::string> kGoldenF32 = {"gemma3_swa", "gemma3_linear8"};
 
 #endif  // GEMMA_TESTS_GOLDEN_HPP_
