@@ -35,10 +35,12 @@ Rows read(Runner& runner, const std::vector<TokenId>& ids, std::size_t step) {
   Rows rows;
   for (std::size_t done = 0; done < ids.size(); done += step) {
     const std::size_t count = (std::min)(step, ids.size() - done);
-    const gemma::Status status = runner.forward(
-        Span<const TokenId>(ids.data() + done, count), count,
-        [&](std::size_t, Span<float> row) { rows.emplace_back(row.begin(), row.end()); });
-    REQUIRE(status.ok());
+    gemma::Outputs outputs;
+    outputs.logit_rows = count;
+    outputs.logits = [&](std::size_t, Span<float> row) {
+      rows.emplace_back(row.begin(), row.end());
+    };
+    REQUIRE(runner.forward(Span<const TokenId>(ids.data() + done, count), outputs).ok());
   }
   return rows;
 }

@@ -80,8 +80,10 @@ Engine quantised_engine(const gemma::Model& model, std::size_t batch = 512) {
     options.context = 2048;
     options.batch = batch;
     Session session(model, options);
-    const gemma::Status status = session.try_evaluate(ids, rows, sink);
-    REQUIRE(status.ok());
+    gemma::Outputs outputs;
+    outputs.logit_rows = rows;
+    outputs.logits = sink;
+    REQUIRE(session.try_evaluate(ids, outputs).ok());
   };
 }
 

@@ -15,15 +15,23 @@ GEMMA_NAMESPACE_BEGIN
 /// Receives the logits [V] after the index-th token of a batch; they are valid during the call.
 using LogitsSink = std::function<void(std::size_t index, Span<float> logits)>;
 
+/// Receives the last hidden state [D], after the final norm, of the index-th token of a batch.
+using HiddenSink = std::function<void(std::size_t index, Span<const float> hidden)>;
+
+/// What a forward pass is to hand out, in the order of the tokens.
+struct Outputs {
+  std::size_t logit_rows = 0;  ///< logits after the last so many tokens go to `logits`
+  LogitsSink logits;
+  HiddenSink hidden;           ///< if set: the hidden states of all tokens
+};
+
 /// A sequence on one device: its KV cache and scratch memory. Not for two threads at once.
 class Runner {
  public:
   virtual ~Runner() = default;
 
-  /// Appends `ids` (1 to max_batch() of them, each in [0, V), position() + size <= context()) and
-  /// hands the logits after the last `logit_rows` of them to `sink`, in order.
-  virtual Status forward(Span<const TokenId> ids, std::size_t logit_rows,
-                         const LogitsSink& sink) = 0;
+  /// Appends `ids` (1 to max_batch() of them, each in [0, V), position() + size <= context()).
+  virtual Status forward(Span<const TokenId> ids, const Outputs& outputs) = 0;
   /// Forgets the sequence.
   virtual void reset() = 0;
 

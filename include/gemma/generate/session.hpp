@@ -40,6 +40,14 @@ struct GenerateOptions {
   ProgressFn progress;            ///< of reading the prompt; false cancels
 };
 
+/// How the last hidden states of a text's tokens become one vector.
+enum class Pooling { mean, last_token };
+
+struct EmbedOptions {
+  Pooling pooling = Pooling::mean;
+  bool normalise = true;  ///< to length 1
+};
+
 enum class StopReason { eos, max_tokens, stop_string, context_full, cancelled };
 
 /// "eos", "max_tokens", "stop_string", "context_full" or "cancelled".
@@ -88,14 +96,23 @@ class Session {
   }
 #endif
 
-  /// Appends ids and hands the logits after the last `logit_rows` of them to `sink`.
-  Status try_evaluate(Span<const TokenId> ids, std::size_t logit_rows, const LogitsSink& sink,
+  /// Appends ids and hands out what `outputs` asks for; indices count from the first of `ids`.
+  Status try_evaluate(Span<const TokenId> ids, const Outputs& outputs,
                       const ProgressFn& progress = {});
 
   /// Appends ids and gives the logits [V] after the last of them.
   Result<std::vector<float>> try_logits(Span<const TokenId> ids);
 #if !defined(GEMMA_NO_EXCEPTIONS)
   std::vector<float> logits(Span<const TokenId> ids) { return try_logits(ids).value(); }
+#endif
+
+  /// One vector [D] for a whole text, by forgetting everything and reading it from its BOS.
+  Result<std::vector<float>> try_embed(std::string_view text, const EmbedOptions& options = {});
+  Result<std::vector<float>> try_embed(Span<const TokenId> ids, const EmbedOptions& options = {});
+#if !defined(GEMMA_NO_EXCEPTIONS)
+  std::vector<float> embed(std::string_view text, const EmbedOptions& options = {}) {
+    return try_embed(text, options).value();
+  }
 #endif
 
   /// Forgets everything read.

@@ -27,14 +27,14 @@ class CpuRunner final : public Runner {
     return std::unique_ptr<Runner>(std::move(runner));
   }
 
-  Status forward(Span<const TokenId> ids, std::size_t logit_rows,
-                 const LogitsSink& sink) override {
+  Status forward(Span<const TokenId> ids, const Outputs& outputs) override {
     ops_.begin(ids.size(), position_);
     visit_family(config_.family, [&](auto family) {
       run_layers<decltype(family)>(ops_, config_, weights_, ids, buffers_);
     });
     position_ += ids.size();
-    emit_logits(ids.size(), logit_rows, sink);
+    if (outputs.hidden) emit_hidden(ids.size(), outputs.hidden);
+    emit_logits(ids.size(), outputs.logit_rows, outputs.logits);
     return {};
   }
 
@@ -94,19 +94,30 @@ class CpuRunner final : public Runner {
     return {};
   }
 
-  void emit_logits(std::size_t tokens, std::size_t rows, const LogitsSink& sink) {
+  /// b.h ← final norm of `count` rows of the residual stream.
+  void norm_rows(std::size_t first, std::size_t count) {
     const std::size_t width = config_.width;
+    for (std::size_t r = 0; r < count; ++r) {
+      simd::kernels().rms_norm(buffers_.x + (first + r) * width, weights_.output_norm.data(), width,
+                               config_.norm_eps, buffers_.h + r * width);
+    }
+  }
+
+  void emit_hidden(std::size_t tokens, const HiddenSink& sink) {
+    norm_rows(0, tokens);
+    for (std::size_t t = 0; t < tokens; ++t) {
+      sink(t, Span<const float>(buffers_.h + t * config_.width, config_.width));
+    }
+  }
+
+  void emit_logits(std::size_t tokens, std::size_t rows, const LogitsSink& sink) {
+    const std::size_t vocab = config_.vocab_size;
     for (std::size_t done = 0; done < rows;) {
       const std::size_t count = (std::min)(rows - done, kLogitRows);
       const std::size_t first = tokens - rows + done;
-      const simd::Kernels& kernels = simd::kernels();
-      for (std::size_t r = 0; r < count; ++r) {
-        kernels.rms_norm(buffers_.x + (first + r) * width, weights_.output_norm.data(), width,
-                         config_.norm_eps, buffers_.h + r * width);
-      }
+      norm_rows(first, count);
       ops_.head(buffers_.h, weights_.head, count, logits_);
       for (std::size_t r = 0; r < count; ++r) {
-        const std::size_t vocab = config_.vocab_size;
         sink(first + r, Span<float>(logits_ + r * vocab, vocab));
       }
       done += count;

@@ -19,6 +19,16 @@ inline double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
+/// Asks for the logits after the last token.
+inline Outputs last_logits_into(std::vector<float>& logits) {
+  Outputs outputs;
+  outputs.logit_rows = 1;
+  outputs.logits = [&logits](std::size_t, Span<float> row) {
+    logits.assign(row.begin(), row.end());
+  };
+  return outputs;
+}
+
 /// The runner's options where the user left them open.
 inline CpuOptions cpu_options(const Model& model, const SessionOptions& options) {
   constexpr std::size_t kDefaultContext = 4096;
@@ -117,8 +127,8 @@ GEMMA_INLINE Status Session::check_ids(Span<const TokenId> ids) const {
                    " positions are free; shorten the text or choose a larger context");
 }
 
-GEMMA_INLINE Status Session::try_evaluate(Span<const TokenId> ids, std::size_t logit_rows,
-                                          const LogitsSink& sink, const ProgressFn& progress) {
+GEMMA_INLINE Status Session::try_evaluate(Span<const TokenId> ids, const Outputs& outputs,
+                                          const ProgressFn& progress) {
   std::vector<TokenId> all;
   all.swap(unread_);
   const std::size_t unread = all.size();
@@ -128,16 +138,21 @@ GEMMA_INLINE Status Session::try_evaluate(Span<const TokenId> ids, std::size_t l
     unread_.swap(all);
     return status;
   }
-  logit_rows = (std::min)(logit_rows, ids.size());
-  const std::size_t first_wanted = all.size() - logit_rows;
+  const std::size_t first_wanted = all.size() - (std::min)(outputs.logit_rows, ids.size());
   for (std::size_t done = 0; done < all.size();) {
     const std::size_t count = (std::min)(all.size() - done, runner_->max_batch());
     const std::size_t end = done + count;
-    const std::size_t wanted = end - (std::min)(end, (std::max)(done, first_wanted));
-    GEMMA_TRY(runner_->forward(Span<const TokenId>(all).subspan(done, count), wanted,
-                               [&](std::size_t index, Span<float> logits) {
-                                 if (sink) sink(done + index - unread, logits);
-                               }));
+    Outputs part;
+    part.logit_rows = end - (std::min)(end, (std::max)(done, first_wanted));
+    part.logits = [&](std::size_t index, Span<float> logits) {
+      outputs.logits(done + index - unread, logits);
+    };
+    if (outputs.hidden) {
+      part.hidden = [&](std::size_t index, Span<const float> hidden) {
+        if (done + index >= unread) outputs.hidden(done + index - unread, hidden);
+      };
+    }
+    GEMMA_TRY(runner_->forward(Span<const TokenId>(all).subspan(done, count), part));
     done = end;
     const bool go_on = !progress || progress({"prefill", done, all.size()});
     if ((!go_on || cancelled_->load()) && done < all.size()) {
@@ -155,10 +170,37 @@ GEMMA_INLINE Result<std::vector<float>> Session::try_logits(Span<const TokenId> 
   }
   cancelled_->store(false);
   std::vector<float> logits;
-  GEMMA_TRY(try_evaluate(ids, 1, [&](std::size_t, Span<float> row) {
-    logits.assign(row.begin(), row.end());
-  }));
+  GEMMA_TRY(try_evaluate(ids, detail::last_logits_into(logits)));
   return logits;
+}
+
+GEMMA_INLINE Result<std::vector<float>> Session::try_embed(std::string_view text,
+                                                           const EmbedOptions& options) {
+  EncodeOptions encode;
+  encode.bos = model_.tokenizer().add_bos();
+  return try_embed(model_.tokenizer().encode(text, encode), options);
+}
+
+GEMMA_INLINE Result<std::vector<float>> Session::try_embed(Span<const TokenId> ids,
+                                                           const EmbedOptions& options) {
+  if (ids.empty()) return Error(ErrorCode::invalid_argument, "no tokens: nothing to embed");
+  reset();
+  std::vector<double> sum(model_.config().width, 0.0);
+  Outputs outputs;
+  outputs.hidden = [&](std::size_t index, Span<const float> hidden) {
+    if (options.pooling == Pooling::last_token && index + 1 < ids.size()) return;
+    for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += double{hidden[i]};
+  };
+  GEMMA_TRY(try_evaluate(ids, outputs));
+  double divisor = options.pooling == Pooling::mean ? static_cast<double>(ids.size()) : 1.0;
+  if (options.normalise) {
+    double squares = 0.0;
+    for (const double value : sum) squares += value * value;
+    divisor = squares > 0.0 ? std::sqrt(squares) : 1.0;
+  }
+  std::vector<float> embedding;
+  for (const double value : sum) embedding.push_back(static_cast<float>(value / divisor));
+  return embedding;
 }
 
 GEMMA_INLINE Result<GenerateResult> Session::try_generate(std::string_view prompt,
@@ -184,10 +226,8 @@ GEMMA_INLINE Result<GenerateResult> Session::try_generate(Span<const TokenId> pr
 
   const auto start = std::chrono::steady_clock::now();
   std::vector<float> logits;
-  const LogitsSink keep = [&](std::size_t, Span<float> row) {
-    logits.assign(row.begin(), row.end());
-  };
-  if (Status status = try_evaluate(prompt, 1, keep, options.progress); !status) {
+  const Outputs last = detail::last_logits_into(logits);
+  if (Status status = try_evaluate(prompt, last, options.progress); !status) {
     if (status.error().code() != ErrorCode::cancelled) return status.take_error();
     result.stop = StopReason::cancelled;
     return result;
@@ -238,9 +278,7 @@ GEMMA_INLINE Status Session::decode(GenerateResult& result, std::vector<float>& 
       break;
     }
     const std::vector<TokenId> next = std::exchange(unread_, {});
-    GEMMA_TRY(runner_->forward(next, 1, [&](std::size_t, Span<float> row) {
-      std::copy(row.begin(), row.end(), logits.begin());
-    }));
+    GEMMA_TRY(runner_->forward(next, detail::last_logits_into(logits)));
   }
   if (!filter.stopped()) emit(filter.push(decoder.flush()) + filter.flush());
   result.decode_seconds = detail::seconds_since(start);
