@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <string>
 #include <utility>
@@ -18,13 +19,13 @@ using namespace gemma;
 
 namespace {
 
-/// A file in the current folder that is gone after the test.
+/// A file in the current folder that is gone after the test. Its name is UTF-8.
 class TemporaryFile {
  public:
   TemporaryFile(std::string name, const std::string& content) : path_(std::move(name)) {
-    std::ofstream(path_, std::ios::binary) << content;
+    std::ofstream(std::filesystem::u8path(path_), std::ios::binary) << content;
   }
-  ~TemporaryFile() { std::remove(path_.c_str()); }
+  ~TemporaryFile() { std::filesystem::remove(std::filesystem::u8path(path_)); }
   TemporaryFile(const TemporaryFile&) = delete;
   TemporaryFile& operator=(const TemporaryFile&) = delete;
   const std::string& path() const { return path_; }
