@@ -78,7 +78,9 @@ TEST_CASE("every bfloat16 is a float and comes back") {
 }
 
 TEST_CASE("bfloat16 rounds to nearest even") {
-  const auto rounded = [](std::uint32_t bits) { return bfloat16_from_float(float_from_bits(bits)); };
+  const auto rounded = [](std::uint32_t bits) {
+    return bfloat16_from_float(float_from_bits(bits));
+  };
   CHECK(rounded(0x3F807FFF) == 0x3F80);
   CHECK(rounded(0x3F808000) == 0x3F80);
   CHECK(rounded(0x3F808001) == 0x3F81);

@@ -9,7 +9,8 @@
 //
 //   kGroup                neighbouring elements that share one scale
 //   kHasMin               whether a group also has a minimum; q is then unsigned, else centred
-//   decode_groups(block, q, scale, minimum)   value = scale[i / kGroup] * q[i] - minimum[i / kGroup]
+//   decode_groups(block, q, scale, minimum)
+//                         value = scale[i / kGroup] * q[i] - minimum[i / kGroup]
 #ifndef GEMMA_QUANT_BLOCK_HPP_
 #define GEMMA_QUANT_BLOCK_HPP_
 
@@ -61,7 +62,9 @@ inline void unpack_2_bits(const std::uint8_t* packed, std::int8_t* q) {
 }
 
 /// q + offset, to centre unsigned numbers or to set a higher bit.
-inline std::int8_t shifted(std::int8_t q, int offset) { return static_cast<std::int8_t>(q + offset); }
+inline std::int8_t shifted(std::int8_t q, int offset) {
+  return static_cast<std::int8_t>(q + offset);
+}
 
 }  // namespace detail
 }  // namespace quant
