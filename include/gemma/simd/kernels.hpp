@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "gemma/config.hpp"
 #include "gemma/quant/matrix.hpp"
@@ -102,7 +103,14 @@ struct Kernels {
 /// GEMMA_SIMD_TARGETS (a comma-separated list such as "AVX2,SSE4") restricts the choice, for tests.
 const Kernels& kernels();
 
+/// The kernels of every target that is compiled in and that this CPU has, the best first.
+std::vector<Kernels> all_kernels();
+
 }  // namespace simd
 GEMMA_NAMESPACE_END
+
+#if !defined(GEMMA_DECLARATIONS_ONLY)
+#include "gemma/simd/impl/kernels-inl.hpp"
+#endif
 
 #endif  // GEMMA_SIMD_KERNELS_HPP_

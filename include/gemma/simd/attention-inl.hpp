@@ -1,0 +1,247 @@
+// Causal attention over a ring buffer, with the softmax computed on the way (online softmax:
+// arXiv 1805.02867; in blocks, as FlashAttention, arXiv 2205.14135).
+#if defined(GEMMA_SIMD_ATTENTION_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
+#ifdef GEMMA_SIMD_ATTENTION_INL_HPP_
+#undef GEMMA_SIMD_ATTENTION_INL_HPP_
+#else
+#define GEMMA_SIMD_ATTENTION_INL_HPP_
+#endif
+
+#include "gemma/simd/elementwise-inl.hpp"
+#include "gemma/simd/kernels.hpp"
+#include "gemma/simd/vector-inl.hpp"
+#include "hwy/contrib/math/math-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+GEMMA_NAMESPACE_BEGIN
+namespace simd {
+namespace HWY_NAMESPACE {
+
+/// Keys per block. Blocks begin at multiples of it, so that a query's result does not depend on
+/// which other queries are computed with it.
+inline constexpr std::size_t kKeyBlock = 64;
+/// Queries that share each key and value loaded.
+inline constexpr std::size_t kQueries = 8;
+
+/// Loads KV cache elements as floats.
+struct LoadF32 {
+  using T = float;
+  static HWY_INLINE VF load(const T* p) { return hn::LoadU(DF(), p); }
+  static HWY_INLINE VF load_n(const T* p, std::size_t n) { return hn::LoadN(DF(), p, n); }
+};
+template <class Narrow>
+struct LoadNarrow {
+  using T = Narrow;
+  static HWY_INLINE VF load(const T* p) {
+    return hn::PromoteTo(DF(), hn::LoadU(hn::Rebind<T, DF>(), p));
+  }
+  static HWY_INLINE VF load_n(const T* p, std::size_t n) {
+    return hn::PromoteTo(DF(), hn::LoadN(hn::Rebind<T, DF>(), p, n));
+  }
+};
+
+/// One query head of one token, and its softmax so far.
+struct Query {
+  const float* q;
+  float* out;
+  std::size_t first;     ///< of the positions it may see
+  std::size_t position;  ///< and the last
+  float largest;         ///< score
+  float sum;             ///< Σ exp(score − largest)
+};
+
+/// scores[n][j] = q_n · k_j for the keys of one block.
+template <class Load, std::size_t kCount>
+HWY_INLINE void block_scores(const AttentionArgs& a, const Query* queries, const std::uint8_t* k,
+                             std::size_t head_offset, std::size_t begin, std::size_t end,
+                             float (*scores)[kKeyBlock]) {
+  const DF d;
+  using T = typename Load::T;
+  const std::size_t stride = a.kv_heads * a.head_dim;
+  for (std::size_t j = begin; j < end; ++j) {
+    const T* key = reinterpret_cast<const T*>(k) + j % a.capacity * stride + head_offset;
+    VF sums[kCount];
+    for (VF& s : sums) s = hn::Zero(d);
+    for_vectors(
+        a.head_dim,
+        [&](std::size_t i) HWY_ATTR {
+          const VF value = Load::load(key + i);
+          for (std::size_t n = 0; n < kCount; ++n) {
+            sums[n] = hn::MulAdd(hn::LoadU(d, queries[n].q + i), value, sums[n]);
+          }
+        },
+        [&](std::size_t i, std::size_t rest) HWY_ATTR {
+          const VF value = Load::load_n(key + i, rest);
+          for (std::size_t n = 0; n < kCount; ++n) {
+            sums[n] = hn::MulAdd(hn::LoadN(d, queries[n].q + i, rest), value, sums[n]);
+          }
+        });
+    for (std::size_t n = 0; n < kCount; ++n) {
+      scores[n][j % kKeyBlock] = hn::ReduceSum(d, sums[n]);
+    }
+  }
+}
+
+/// Turns one query's scores of a block into weights exp(score − largest); gives the factor by which
+/// what was summed before shrinks, or 1 if the query sees no key of the block.
+HWY_INLINE float block_softmax(const AttentionArgs& a, Query& query, std::size_t block,
+                               float* scores) {
+  const DF d;
+  const std::size_t begin = HWY_MAX(block, query.first);
+  const std::size_t end = HWY_MIN(block + kKeyBlock, query.position + 1);
+  if (begin >= end) {
+    for (std::size_t j = 0; j < kKeyBlock; ++j) scores[j] = 0.0f;
+    return 1.0f;
+  }
+  const float lowest = hwy::LowestValue<float>();
+  for (std::size_t j = 0; j < begin - block; ++j) scores[j] = lowest;
+  for (std::size_t j = end - block; j < kKeyBlock; ++j) scores[j] = lowest;
+  VF largest = hn::Set(d, lowest);
+  for (std::size_t j = 0; j < kKeyBlock; j += kLanes) {
+    VF s = hn::LoadU(d, scores + j);
+    const auto seen = hn::Gt(s, hn::Set(d, lowest));
+    s = hn::Mul(s, hn::Set(d, a.scale));
+    if (a.softcap > 0.0f) s = capped(s, a.softcap);
+    s = hn::IfThenElse(seen, s, hn::Set(d, lowest));
+    hn::StoreU(s, d, scores + j);
+    largest = hn::Max(largest, s);
+  }
+  const float old = query.largest;
+  query.largest = HWY_MAX(old, hn::ReduceMax(d, largest));
+  const VF shift = hn::Set(d, query.largest);
+  VF sum = hn::Zero(d);
+  for (std::size_t j = 0; j < kKeyBlock; j += kLanes) {
+    const VF s = hn::LoadU(d, scores + j);
+    const auto seen = hn::Gt(s, hn::Set(d, lowest));
+    const VF weight = hn::IfThenElseZero(seen, hn::Exp(d, hn::Sub(s, shift)));
+    hn::StoreU(weight, d, scores + j);
+    sum = hn::Add(sum, weight);
+  }
+  const bool first_block = old == lowest;
+  const float shrink =
+      first_block ? 0.0f : hn::GetLane(hn::Exp(d, hn::Set(d, old - query.largest)));
+  query.sum = query.sum * shrink + hn::ReduceSum(d, sum);
+  return shrink;
+}
+
+/// out_n = shrink_n · out_n + Σ_j weights[n][j] · v_j.
+template <class Load, std::size_t kCount>
+HWY_INLINE void block_values(const AttentionArgs& a, const Query* queries, const std::uint8_t* v,
+                             std::size_t head_offset, std::size_t begin, std::size_t end,
+                             const float (*weights)[kKeyBlock], const float* shrink) {
+  const DF d;
+  using T = typename Load::T;
+  const std::size_t stride = a.kv_heads * a.head_dim;
+  const T* values = reinterpret_cast<const T*>(v) + head_offset;
+  const auto column = [&](std::size_t i, const auto& load_value, const auto& load_out,
+                          const auto& store_out) HWY_ATTR {
+    VF sums[kCount];
+    for (std::size_t n = 0; n < kCount; ++n) {
+      // Nothing is read from out before the first block: it may hold anything.
+      sums[n] = shrink[n] == 0.0f ? hn::Zero(d)
+                                  : hn::Mul(hn::Set(d, shrink[n]), load_out(queries[n].out + i));
+    }
+    for (std::size_t j = begin; j < end; ++j) {
+      const VF value = load_value(values + j % a.capacity * stride + i);
+      for (std::size_t n = 0; n < kCount; ++n) {
+        sums[n] = hn::MulAdd(hn::Set(d, weights[n][j % kKeyBlock]), value, sums[n]);
+      }
+    }
+    for (std::size_t n = 0; n < kCount; ++n) store_out(sums[n], queries[n].out + i);
+  };
+  for_vectors(
+      a.head_dim,
+      [&](std::size_t i) HWY_ATTR {
+        column(
+            i, [](const T* p) HWY_ATTR { return Load::load(p); },
+            [&](const float* p) HWY_ATTR { return hn::LoadU(d, p); },
+            [&](VF s, float* p) HWY_ATTR { hn::StoreU(s, d, p); });
+      },
+      [&](std::size_t i, std::size_t rest) HWY_ATTR {
+        column(
+            i, [&](const T* p) HWY_ATTR { return Load::load_n(p, rest); },
+            [&](const float* p) HWY_ATTR { return hn::LoadN(d, p, rest); },
+            [&](VF s, float* p) HWY_ATTR { hn::StoreN(s, d, p, rest); });
+      });
+}
+
+/// kCount queries of one KV head, all their keys block by block.
+template <class Load, std::size_t kCount>
+HWY_INLINE void attend(const AttentionArgs& a, Query* queries, std::size_t kv_head) {
+  const DF d;
+  const std::size_t head_offset = kv_head * a.head_dim;
+  std::size_t first = queries[0].first;
+  std::size_t last = queries[0].position;
+  for (std::size_t n = 1; n < kCount; ++n) {
+    first = HWY_MIN(first, queries[n].first);
+    last = HWY_MAX(last, queries[n].position);
+  }
+  alignas(64) float scores[kCount][kKeyBlock];
+  for (std::size_t block = first / kKeyBlock * kKeyBlock; block <= last; block += kKeyBlock) {
+    const std::size_t begin = HWY_MAX(block, first);
+    const std::size_t end = HWY_MIN(block + kKeyBlock, last + 1);
+    block_scores<Load, kCount>(a, queries, a.k, head_offset, begin, end, scores);
+    float shrink[kCount];
+    for (std::size_t n = 0; n < kCount; ++n) {
+      shrink[n] = block_softmax(a, queries[n], block, scores[n]);
+    }
+    block_values<Load, kCount>(a, queries, a.v, head_offset, begin, end, scores, shrink);
+  }
+  for (std::size_t n = 0; n < kCount; ++n) {
+    const VF inverse = hn::Set(d, 1.0f / queries[n].sum);
+    map(queries[n].out, a.head_dim, queries[n].out,
+        [&](VF v) HWY_ATTR { return hn::Mul(v, inverse); });
+  }
+}
+
+template <class Load>
+HWY_INLINE void attend_all(const AttentionArgs& a, std::size_t token_begin, std::size_t token_end,
+                           std::size_t head_begin, std::size_t head_end) {
+  const std::size_t group = a.heads / a.kv_heads;
+  Query queries[kQueries];
+  for (std::size_t head = head_begin; head < head_end;) {
+    const std::size_t kv_head = head / group;
+    const std::size_t group_end = HWY_MIN((kv_head + 1) * group, head_end);
+    std::size_t count = 0;
+    for (std::size_t t = token_begin; t < token_end; ++t) {
+      for (std::size_t h = head; h < group_end; ++h) {
+        const std::size_t position = a.first_position + t;
+        const bool windowed = a.window != 0 && position + 1 > a.window;
+        const std::size_t offset = (t * a.heads + h) * a.head_dim;
+        queries[count++] = {a.q + offset, a.out + offset,
+                            windowed ? position + 1 - a.window : 0, position,
+                            hwy::LowestValue<float>(), 0.0f};
+        if (count == kQueries) {
+          attend<Load, kQueries>(a, queries, kv_head);
+          count = 0;
+        }
+      }
+    }
+    std::size_t done = 0;
+    for (; done + 4 <= count; done += 4) attend<Load, 4>(a, queries + done, kv_head);
+    for (; done < count; ++done) attend<Load, 1>(a, queries + done, kv_head);
+    head = group_end;
+  }
+}
+
+HWY_NOINLINE void attention(const AttentionArgs& a, std::size_t token_begin,
+                            std::size_t token_end, std::size_t head_begin, std::size_t head_end,
+                            std::uint8_t* /*scratch*/) {
+  switch (a.kv_type) {
+    case KvType::f32:
+      return attend_all<LoadF32>(a, token_begin, token_end, head_begin, head_end);
+    case KvType::f16:
+      return attend_all<LoadNarrow<hwy::float16_t>>(a, token_begin, token_end, head_begin,
+                                                    head_end);
+    case KvType::bf16:
+      return attend_all<LoadNarrow<hwy::bfloat16_t>>(a, token_begin, token_end, head_begin,
+                                                     head_end);
+  }
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace simd
+GEMMA_NAMESPACE_END
+HWY_AFTER_NAMESPACE();
+
+#endif  // GEMMA_SIMD_ATTENTION_INL_HPP_

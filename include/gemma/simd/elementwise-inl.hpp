@@ -1,0 +1,183 @@
+// The steps between matrices: RMSNorm, RoPE, GELU, soft-cap, sums, 16-bit storage.
+#if defined(GEMMA_SIMD_ELEMENTWISE_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
+#ifdef GEMMA_SIMD_ELEMENTWISE_INL_HPP_
+#undef GEMMA_SIMD_ELEMENTWISE_INL_HPP_
+#else
+#define GEMMA_SIMD_ELEMENTWISE_INL_HPP_
+#endif
+
+#include "gemma/simd/kernels.hpp"
+#include "gemma/simd/vector-inl.hpp"
+#include "hwy/contrib/math/math-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+GEMMA_NAMESPACE_BEGIN
+namespace simd {
+namespace HWY_NAMESPACE {
+
+HWY_NOINLINE void rms_norm(const float* x, const float* gain, std::size_t n, float eps,
+                           float* out) {
+  const DF d;
+  VF squares = hn::Zero(d);
+  for_vectors(
+      n,
+      [&](std::size_t i) HWY_ATTR {
+        const VF v = hn::LoadU(d, x + i);
+        squares = hn::MulAdd(v, v, squares);
+      },
+      [&](std::size_t i, std::size_t rest) HWY_ATTR {
+        const VF v = hn::LoadN(d, x + i, rest);
+        squares = hn::MulAdd(v, v, squares);
+      });
+  const float mean = hn::ReduceSum(d, squares) / static_cast<float>(n);
+  const VF inverse = hn::Div(hn::Set(d, 1.0f), hn::Sqrt(hn::Set(d, mean + eps)));
+  if (gain == nullptr) {
+    map(x, n, out, [&](VF v) HWY_ATTR { return hn::Mul(v, inverse); });
+  } else {
+    map2(x, gain, n, out,
+         [&](VF v, VF g) HWY_ATTR { return hn::Mul(hn::Mul(v, inverse), g); });
+  }
+}
+
+HWY_NOINLINE void add(const float* y, std::size_t n, float* x) {
+  map2(x, y, n, x, [](VF a, VF b) HWY_ATTR { return hn::Add(a, b); });
+}
+
+HWY_NOINLINE void scale(float factor, std::size_t n, float* x) {
+  const VF f = hn::Set(DF(), factor);
+  map(x, n, x, [&](VF v) HWY_ATTR { return hn::Mul(v, f); });
+}
+
+/// gelu_tanh(z) = z / (1 + exp(−2u)), u = √(2/π) (z + 0.044715 z³): the same as with tanh.
+HWY_NOINLINE void gelu_mul(const float* gate, const float* up, std::size_t n, float* out) {
+  const DF d;
+  const VF one = hn::Set(d, 1.0f);
+  const VF cubic = hn::Set(d, 0.044715f);
+  const VF minus_two_root = hn::Set(d, -2.0f * 0.7978845608028654f);
+  map2(gate, up, n, out, [&](VF z, VF u) HWY_ATTR {
+    const VF inner = hn::MulAdd(hn::Mul(hn::Mul(z, z), z), cubic, z);
+    const VF e = hn::Exp(d, hn::Mul(inner, minus_two_root));
+    return hn::Mul(hn::Div(z, hn::Add(one, e)), u);
+  });
+}
+
+HWY_NOINLINE void rope(const float* cos, const float* sin, std::size_t half, float* x) {
+  const DF d;
+  const auto turn = [&](VF a, VF b, VF c, VF s, VF* first, VF* second) HWY_ATTR {
+    *first = hn::NegMulAdd(b, s, hn::Mul(a, c));
+    *second = hn::MulAdd(a, s, hn::Mul(b, c));
+  };
+  VF first, second;
+  for_vectors(
+      half,
+      [&](std::size_t i) HWY_ATTR {
+        turn(hn::LoadU(d, x + i), hn::LoadU(d, x + half + i), hn::LoadU(d, cos + i),
+             hn::LoadU(d, sin + i), &first, &second);
+        hn::StoreU(first, d, x + i);
+        hn::StoreU(second, d, x + half + i);
+      },
+      [&](std::size_t i, std::size_t rest) HWY_ATTR {
+        turn(hn::LoadN(d, x + i, rest), hn::LoadN(d, x + half + i, rest),
+             hn::LoadN(d, cos + i, rest), hn::LoadN(d, sin + i, rest), &first, &second);
+        hn::StoreN(first, d, x + i, rest);
+        hn::StoreN(second, d, x + half + i, rest);
+      });
+}
+
+/// cap · tanh(x / cap).
+HWY_INLINE VF capped(VF x, float cap) {
+  const DF d;
+  return hn::Mul(hn::Set(d, cap), hn::Tanh(d, hn::Div(x, hn::Set(d, cap))));
+}
+
+HWY_NOINLINE void softcap(float cap, std::size_t n, float* x) {
+  map(x, n, x, [&](VF v) HWY_ATTR { return capped(v, cap); });
+}
+
+template <class T>
+HWY_INLINE void store_as(const float* x, std::size_t n, T* out) {
+  const DF d;
+  const hn::Rebind<T, DF> narrow;
+  for_vectors(
+      n,
+      [&](std::size_t i)
+          HWY_ATTR { hn::StoreU(hn::DemoteTo(narrow, hn::LoadU(d, x + i)), narrow, out + i); },
+      [&](std::size_t i, std::size_t rest) HWY_ATTR {
+        hn::StoreN(hn::DemoteTo(narrow, hn::LoadN(d, x + i, rest)), narrow, out + i, rest);
+      });
+}
+
+HWY_NOINLINE void store_kv(const float* x, std::size_t n, KvType type, std::uint8_t* out) {
+  if (type == KvType::f32) {
+    std::memcpy(out, x, n * sizeof(float));
+  } else if (type == KvType::f16) {
+    store_as(x, n, reinterpret_cast<hwy::float16_t*>(out));
+  } else {
+    store_as(x, n, reinterpret_cast<hwy::bfloat16_t*>(out));
+  }
+}
+
+HWY_NOINLINE std::size_t argmax(const float* x, std::size_t n) {
+  // The largest value first, vector by vector; then where it stands.
+  const DF d;
+  VF best = hn::Set(d, hwy::LowestValue<float>());
+  const auto update = [&](VF v) HWY_ATTR {
+    best = hn::IfThenElse(hn::Gt(v, best), v, best);
+  };
+  for_vectors(
+      n, [&](std::size_t i) HWY_ATTR { update(hn::LoadU(d, x + i)); },
+      [&](std::size_t i, std::size_t rest) HWY_ATTR {
+        update(hn::LoadNOr(hn::Set(d, hwy::LowestValue<float>()), d, x + i, rest));
+      });
+  const float largest = hn::ReduceMax(d, best);
+  for (std::size_t i = 0; i < n; ++i) {
+    if (x[i] == largest) return i;
+  }
+  return 0;
+}
+
+/// A group of 32 becomes round(x / scale) with scale = max|x| / 32767. A group that holds a number
+/// that is not finite gets a scale that is not a number either, so that nothing hides it.
+HWY_NOINLINE void quantize_row(const float* x, std::size_t n, std::int16_t* q, float* scale,
+                               float* sum) {
+  const DF d;
+  const DI32 di;
+  const hn::Rebind<std::int16_t, DF> narrow;
+  constexpr std::size_t kVectors = kActivationGroup / kLanes;
+  constexpr std::size_t kSums = kActivationGroup / kSumGroup;
+  for (std::size_t g = 0; g < n / kActivationGroup; ++g) {
+    const float* group = x + g * kActivationGroup;
+    VF largest = hn::Zero(d);
+    VF finite = hn::Zero(d);
+    for (std::size_t v = 0; v < kVectors; ++v) {
+      const VF values = hn::LoadU(d, group + v * kLanes);
+      largest = hn::Max(largest, hn::Abs(values));
+      finite = hn::Add(finite, hn::Sub(values, values));
+    }
+    const float max = hn::ReduceMax(d, largest);
+    const float check = hn::ReduceSum(d, finite);
+    const bool usable = check == 0.0f && max > 1e-35f;
+    const float inverse = usable ? 32767.0f / max : 0.0f;
+    scale[g] = usable ? max / 32767.0f : check;
+
+    VI32 total[kSums];
+    for (VI32& t : total) t = hn::Zero(di);
+    for (std::size_t v = 0; v < kVectors; ++v) {
+      const VF values = usable ? hn::LoadU(d, group + v * kLanes) : hn::Zero(d);
+      const VI32 integers = hn::NearestInt(hn::Mul(values, hn::Set(d, inverse)));
+      hn::StoreU(hn::DemoteTo(narrow, integers), narrow, q + g * kActivationGroup + v * kLanes);
+      VI32& t = total[v * kLanes / kSumGroup];
+      t = hn::Add(t, integers);
+    }
+    for (std::size_t s = 0; s < kSums; ++s) {
+      sum[g * kSums + s] = scale[g] * static_cast<float>(hn::ReduceSum(di, total[s]));
+    }
+  }
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace simd
+GEMMA_NAMESPACE_END
+HWY_AFTER_NAMESPACE();
+
+#endif  // GEMMA_SIMD_ELEMENTWISE_INL_HPP_

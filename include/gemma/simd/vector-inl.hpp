@@ -1,0 +1,69 @@
+// Vector types and small helpers that the kernels share. Compiled once per SIMD target.
+#if defined(GEMMA_SIMD_VECTOR_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
+#ifdef GEMMA_SIMD_VECTOR_INL_HPP_
+#undef GEMMA_SIMD_VECTOR_INL_HPP_
+#else
+#define GEMMA_SIMD_VECTOR_INL_HPP_
+#endif
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "gemma/config.hpp"
+#include "hwy/highway.h"
+
+HWY_BEFORE_NAMESPACE();
+GEMMA_NAMESPACE_BEGIN
+namespace simd {
+namespace HWY_NAMESPACE {
+
+namespace hn = hwy::HWY_NAMESPACE;
+
+using DF = hn::ScalableTag<float>;
+using DI32 = hn::Repartition<std::int32_t, DF>;
+using DI16 = hn::Repartition<std::int16_t, DF>;
+using VF = hn::Vec<DF>;
+using VI32 = hn::Vec<DI32>;
+using VI16 = hn::Vec<DI16>;
+
+/// Lanes of a float vector: 16 with AVX-512, 8 with AVX2, 4 elsewhere.
+inline constexpr std::size_t kLanes = hn::MaxLanes(DF());
+
+/// Calls f(i) for whole vectors of [0, n), then tail(i, rest) for what is left, if anything.
+template <class F, class Tail>
+HWY_INLINE void for_vectors(std::size_t n, const F& f, const Tail& tail) {
+  std::size_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) f(i);
+  if (i < n) tail(i, n - i);
+}
+
+/// y_i = f(x_i) for n floats.
+template <class F>
+HWY_INLINE void map(const float* x, std::size_t n, float* y, const F& f) {
+  const DF d;
+  for_vectors(
+      n, [&](std::size_t i) HWY_ATTR { hn::StoreU(f(hn::LoadU(d, x + i)), d, y + i); },
+      [&](std::size_t i, std::size_t rest)
+          HWY_ATTR { hn::StoreN(f(hn::LoadN(d, x + i, rest)), d, y + i, rest); });
+}
+
+/// y_i = f(a_i, b_i) for n floats.
+template <class F>
+HWY_INLINE void map2(const float* a, const float* b, std::size_t n, float* y, const F& f) {
+  const DF d;
+  for_vectors(
+      n,
+      [&](std::size_t i)
+          HWY_ATTR { hn::StoreU(f(hn::LoadU(d, a + i), hn::LoadU(d, b + i)), d, y + i); },
+      [&](std::size_t i, std::size_t rest) HWY_ATTR {
+        hn::StoreN(f(hn::LoadN(d, a + i, rest), hn::LoadN(d, b + i, rest)), d, y + i, rest);
+      });
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace simd
+GEMMA_NAMESPACE_END
+HWY_AFTER_NAMESPACE();
+
+#endif  // GEMMA_SIMD_VECTOR_INL_HPP_
