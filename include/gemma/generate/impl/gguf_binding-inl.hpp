@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -254,6 +255,18 @@ inline Status read_extensions(const Keys& keys, Config& config) {
   return read_sparsity(keys, config);
 }
 
+/// A special token's id, none if the file does not name it.
+inline Result<std::optional<TokenId>> token_id(const File& file, const char* key) {
+  if (file.find(key) == nullptr) return std::optional<TokenId>();
+  GEMMA_TRY_ASSIGN(const std::uint64_t id, file.get_uint(key));
+  constexpr std::uint64_t kLargest = 0x7FFFFFFF;
+  if (id > kLargest) {
+    return Error(ErrorCode::format, file.name() + ": key '" + key + "' is " + std::to_string(id) +
+                                        ", which is no token id");
+  }
+  return std::optional<TokenId>(static_cast<TokenId>(id));
+}
+
 }  // namespace detail
 
 GEMMA_INLINE Result<Config> read_config(const File& file) {
@@ -302,6 +315,45 @@ GEMMA_INLINE Result<Config> read_config(const File& file) {
   const bool scaled = arch->family < Family::gemma3n;
   config.attention_scale = scaled ? 1.0f / std::sqrt(static_cast<float>(per_head)) : 1.0f;
   return config;
+}
+
+GEMMA_INLINE Result<Vocabulary> read_vocabulary(const File& file) {
+  Vocabulary vocabulary;
+  GEMMA_TRY_ASSIGN(const std::string_view model, file.get_string("tokenizer.ggml.model"));
+  if (model == "gemma4") {
+    vocabulary.kind = TokenizerKind::merges;
+  } else if (model != "llama") {
+    return Error(ErrorCode::unsupported, file.name() + ": key 'tokenizer.ggml.model' is '" +
+                                             printable(model) +
+                                             "'; Gemma's tokenizers are 'llama' and 'gemma4'");
+  }
+  GEMMA_TRY_ASSIGN(const Span<const std::string_view> pieces,
+                   file.get_string_array("tokenizer.ggml.tokens"));
+  vocabulary.pieces.assign(pieces.begin(), pieces.end());
+  if (file.find("tokenizer.ggml.scores") != nullptr) {
+    GEMMA_TRY_ASSIGN(const std::vector<double> scores,
+                     file.get_float_array("tokenizer.ggml.scores"));
+    for (const double score : scores) vocabulary.scores.push_back(static_cast<float>(score));
+  }
+  if (file.find("tokenizer.ggml.token_type") != nullptr) {
+    GEMMA_TRY_ASSIGN(const std::vector<std::int64_t> types,
+                     file.get_int_array("tokenizer.ggml.token_type"));
+    for (const std::int64_t type : types) {
+      const bool known = type >= 1 && type <= 6;
+      vocabulary.types.push_back(known ? static_cast<PieceType>(type) : PieceType::normal);
+    }
+  }
+  if (vocabulary.kind == TokenizerKind::merges) {
+    GEMMA_TRY_ASSIGN(const Span<const std::string_view> merges,
+                     file.get_string_array("tokenizer.ggml.merges"));
+    vocabulary.merges.assign(merges.begin(), merges.end());
+  }
+  GEMMA_TRY_ASSIGN(vocabulary.bos, detail::token_id(file, "tokenizer.ggml.bos_token_id"));
+  GEMMA_TRY_ASSIGN(vocabulary.eos, detail::token_id(file, "tokenizer.ggml.eos_token_id"));
+  GEMMA_TRY_ASSIGN(vocabulary.unknown, detail::token_id(file, "tokenizer.ggml.unknown_token_id"));
+  // Every Gemma needs its BOS, also where an old file does not say so.
+  GEMMA_TRY_ASSIGN(vocabulary.add_bos, file.get_bool_or("tokenizer.ggml.add_bos_token", true));
+  return vocabulary;
 }
 
 }  // namespace gguf

@@ -1,0 +1,121 @@
+// Flat hash tables from pieces, and from pairs of pieces, to ids: small, built in milliseconds, and
+// never changed afterwards.
+#ifndef GEMMA_TEXT_PIECE_INDEX_HPP_
+#define GEMMA_TEXT_PIECE_INDEX_HPP_
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <string_view>
+#include <vector>
+
+#include "gemma/base/token.hpp"
+
+GEMMA_NAMESPACE_BEGIN
+namespace detail {
+
+/// Mixes 64 bits (the finaliser of SplitMix64).
+inline std::uint64_t mix_bits(std::uint64_t h) {
+  h = (h ^ (h >> 30)) * 0xBF58476D1CE4E5B9u;
+  h = (h ^ (h >> 27)) * 0x94D049BB133111EBu;
+  return h ^ (h >> 31);
+}
+
+/// Eight bytes at a time.
+inline std::uint64_t hash_bytes(std::string_view s) {
+  std::uint64_t h = 0x9E3779B97F4A7C15u ^ s.size();
+  while (s.size() >= 8) {
+    std::uint64_t word;
+    std::memcpy(&word, s.data(), sizeof word);
+    h = mix_bits(h ^ word);
+    s.remove_prefix(8);
+  }
+  std::uint64_t rest = 0;
+  if (!s.empty()) std::memcpy(&rest, s.data(), s.size());
+  return mix_bits(h ^ rest);
+}
+
+/// The smallest power of two that leaves a table of n entries half empty.
+inline std::size_t table_size(std::size_t n) {
+  std::size_t size = 16;
+  while (size < 2 * n) size *= 2;
+  return size;
+}
+
+}  // namespace detail
+
+/// Piece → id. Holds ids only; the pieces stay with the vocabulary.
+class PieceIndex {
+ public:
+  /// Of equal pieces the first counts. `pieces` is passed again to find().
+  void build(const std::vector<std::string_view>& pieces) {
+    slots_.assign(detail::table_size(pieces.size()), kEmpty);
+    for (std::size_t id = 0; id < pieces.size(); ++id) {
+      std::uint32_t& slot = slots_[locate(pieces, pieces[id])];
+      if (slot == kEmpty) slot = static_cast<std::uint32_t>(id);
+    }
+  }
+
+  /// The id of a piece, or −1.
+  TokenId find(const std::vector<std::string_view>& pieces, std::string_view piece) const {
+    if (slots_.empty()) return -1;
+    return static_cast<TokenId>(slots_[locate(pieces, piece)]);
+  }
+
+ private:
+  static constexpr std::uint32_t kEmpty = 0xFFFFFFFFu;  // −1 as a TokenId
+
+  /// The slot of `piece`, or the empty one where it would be.
+  std::size_t locate(const std::vector<std::string_view>& pieces, std::string_view piece) const {
+    const std::size_t mask = slots_.size() - 1;
+    std::size_t i = static_cast<std::size_t>(detail::hash_bytes(piece)) & mask;
+    while (slots_[i] != kEmpty && pieces[slots_[i]] != piece) i = (i + 1) & mask;
+    return i;
+  }
+
+  std::vector<std::uint32_t> slots_;
+};
+
+/// (left id, right id) → (rank, merged id).
+class PairIndex {
+ public:
+  struct Entry {
+    TokenId left;
+    TokenId right;
+    std::uint32_t rank;
+    TokenId merged;
+  };
+
+  void reserve(std::size_t count) {
+    slots_.assign(detail::table_size(count), {-1, -1, 0, -1});
+  }
+  /// The first entry of a pair counts.
+  void insert(const Entry& entry) {
+    Entry& slot = slots_[locate(entry.left, entry.right)];
+    if (slot.merged < 0) slot = entry;
+  }
+  /// Null if the pair does not merge.
+  const Entry* find(TokenId left, TokenId right) const {
+    if (slots_.empty()) return nullptr;
+    const Entry& slot = slots_[locate(left, right)];
+    return slot.merged < 0 ? nullptr : &slot;
+  }
+
+ private:
+  std::size_t locate(TokenId left, TokenId right) const {
+    const std::size_t mask = slots_.size() - 1;
+    const std::uint64_t key = static_cast<std::uint64_t>(static_cast<std::uint32_t>(left)) << 32 |
+                              static_cast<std::uint32_t>(right);
+    std::size_t i = static_cast<std::size_t>(detail::mix_bits(key)) & mask;
+    while (slots_[i].merged >= 0 && (slots_[i].left != left || slots_[i].right != right)) {
+      i = (i + 1) & mask;
+    }
+    return i;
+  }
+
+  std::vector<Entry> slots_;
+};
+
+GEMMA_NAMESPACE_END
+
+#endif  // GEMMA_TEXT_PIECE_INDEX_HPP_
