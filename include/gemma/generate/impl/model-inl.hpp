@@ -30,6 +30,21 @@ inline std::vector<TokenId> find_stop_ids(const gguf::File& file, const Tokenize
   return ids;
 }
 
+inline ChatFormat chat_format_of(Family family) {
+  if (family == Family::gemma4) return ChatFormat::gemma4;
+  return family < Family::gemma3 ? ChatFormat::gemma1 : ChatFormat::gemma3;
+}
+
+/// Why the file's own chat template is not followed; empty if it is the family's, or there is none.
+inline std::string remark_on_template(const gguf::File& file, const Config& config) {
+  const gguf::Value* value = file.find("tokenizer.chat_template");
+  if (value == nullptr) return {};
+  const Result<std::string_view> jinja = value->as_string();
+  if (jinja.ok() && is_known_template(*jinja, chat_format_of(config.family))) return {};
+  return file.name() + ": its chat template is not one this version knows; turns are written as " +
+         family_name(config.family) + " was trained on them";
+}
+
 }  // namespace detail
 
 GEMMA_INLINE bool Model::is_stop(TokenId id) const {
@@ -56,11 +71,14 @@ GEMMA_INLINE Result<Model> try_load(const std::string& path, const LoadOptions& 
   }
   GEMMA_TRY_ASSIGN(Tokenizer tokenizer, Tokenizer::create(std::move(vocabulary)));
   std::vector<TokenId> stop_ids = detail::find_stop_ids(file, tokenizer);
+  std::string remark = detail::remark_on_template(file, config);
+  if (!remark.empty() && options.log) options.log(LogLevel::warning, remark);
+  const ChatFormat chat_format = detail::chat_format_of(config.family);
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
   Model model(std::make_shared<const Model::Data>(
       Model::Data{path, std::move(file), std::move(config), std::move(weights),
-                  std::move(tokenizer), std::move(stop_ids), took.count()}));
-  (void)options;
+                  std::move(tokenizer), std::move(stop_ids), chat_format, std::move(remark),
+                  took.count()}));
   return model;
 }
 
