@@ -29,7 +29,7 @@ template <std::size_t kCount = kParts, class V>
 HWY_INLINE void widen(V low, V high, VI16* out) {
   const DI16 d;
   if constexpr (kCount == 1) {
-    out[0] = hn::PromoteTo(d, hn::Combine(hn::FixedTag<std::int8_t, 32>(), high, low));
+    out[0] = hn::PromoteTo(d, hn::Combine(hn::Twice<hn::DFromV<V>>(), high, low));
   } else if constexpr (kCount == 2) {
     out[0] = hn::PromoteTo(d, low);
     out[1] = hn::PromoteTo(d, high);
