@@ -1,0 +1,173 @@
+// gemma info, gemma devices: what a file holds and needs, and what could run it.
+#pragma once
+
+#include <map>
+
+#include "common.hpp"
+
+namespace cli {
+
+struct InfoOptions {
+  EngineOptions engine;
+  bool json = false;
+};
+
+struct KvChoice {
+  const char* name;
+  gemma::simd::KvType type;
+};
+constexpr KvChoice kKvChoices[] = {{"f32", gemma::simd::KvType::f32},
+                                   {"f16", gemma::simd::KvType::f16},
+                                   {"bf16", gemma::simd::KvType::bf16}};
+
+inline Json layer_json(const gemma::LayerConfig& layer) {
+  return {{"head_dim", layer.head_dim},   {"kv_heads", layer.kv_heads},
+          {"ffn", layer.ffn_width},       {"window", layer.window},
+          {"rope_base", layer.rope_base}, {"rope_scale", layer.rope_scale},
+          {"kv_layer", layer.kv_layer}};
+}
+
+inline Json info_json(const InfoOptions& o, const gemma::Model& model) {
+  const gemma::Config& c = model.config();
+  std::map<std::string, std::pair<std::size_t, std::uint64_t>> formats;
+  for (const gemma::TensorView& tensor : model.file().tensors()) {
+    auto& [count, bytes] = formats[gemma::quant::dtype_name(tensor.type)];
+    ++count;
+    bytes += tensor.data.size();
+  }
+  Json tensors = Json::object();
+  for (const auto& [name, sizes] : formats) {
+    tensors[name] = {{"tensors", sizes.first}, {"bytes", sizes.second}};
+  }
+  Json layers = Json::array();
+  for (const gemma::LayerConfig& layer : c.layers) layers.push_back(layer_json(layer));
+  Json memory = Json::object();
+  for (const KvChoice& choice : kKvChoices) {
+    gemma::SessionOptions options = o.engine.session_options();
+    options.kv_type = choice.type;
+    const gemma::MemoryPlan plan = gemma::plan_memory(model, options);
+    memory[choice.name] = {{"weights", plan.weights}, {"kv_cache", plan.kv_cache},
+                           {"scratch", plan.scratch}, {"total", plan.total()}};
+  }
+  const gemma::Session session(model, o.engine.session_options());
+  const gemma::Tokenizer& t = model.tokenizer();
+  Json tokenizer = {{"kind", t.kind() == gemma::TokenizerKind::merges ? "ranked merges"
+                                                                      : "SentencePiece BPE"},
+                    {"pieces", t.vocab_size()},
+                    {"add_bos", t.add_bos()},
+                    {"stop_ids", model.stop_ids()}};
+  if (t.bos()) tokenizer["bos"] = *t.bos();
+  if (t.eos()) tokenizer["eos"] = *t.eos();
+  return {{"file", model.path()},
+          {"format", "GGUF v" + std::to_string(model.file().version())},
+          {"family", gemma::family_name(c.family)},
+          {"name", c.name},
+          {"layers", c.layers.size()},
+          {"width", c.width},
+          {"heads", c.heads},
+          {"vocabulary", c.vocab_size},
+          {"context_length", c.context_length},
+          {"attention_scale", c.attention_scale},
+          {"attention_softcap", c.attention_softcap},
+          {"final_softcap", c.final_softcap},
+          {"layer", layers},
+          {"tensors", tensors},
+          {"tokenizer", tokenizer},
+          {"chat_remark", model.chat_format_remark()},
+          {"context", session.context()},
+          {"memory", memory},
+          {"backend", session.backend()},
+          {"backend_reason", session.backend_reason()}};
+}
+
+inline std::string megabytes(const Json& bytes) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.1f MB", bytes.get<double>() / 1e6);
+  return text;
+}
+
+/// Runs of equal layers in one line: "0-4  local 512, …".
+inline void print_layers(const Json& layers) {
+  for (std::size_t first = 0; first < layers.size();) {
+    std::size_t last = first;
+    const auto alike = [&](std::size_t i) {
+      Json a = layers[first], b = layers[i];
+      const bool own = a["kv_layer"] == first, other = b["kv_layer"] == i;
+      a.erase("kv_layer");
+      b.erase("kv_layer");
+      return a == b && own == other;
+    };
+    while (last + 1 < layers.size() && alike(last + 1)) ++last;
+    const Json& l = layers[first];
+    const std::string window =
+        l["window"] == 0 ? "global" : "local, window " + l["window"].dump();
+    std::cout << "  layers " << first << "-" << last << ": " << window << ", head "
+              << l["head_dim"] << ", KV heads " << l["kv_heads"] << ", FFN " << l["ffn"]
+              << ", RoPE base " << l["rope_base"];
+    if (l["rope_scale"] != 1.0) std::cout << " / " << l["rope_scale"];
+    if (l["kv_layer"] != first) std::cout << ", keys shared";
+    std::cout << '\n';
+    first = last + 1;
+  }
+}
+
+inline void print_info(const Json& i) {
+  const auto text = [](const Json& value) { return value.get<std::string>(); };
+  std::cout << text(i["file"]) << ": " << text(i["family"]) << ", " << text(i["format"]);
+  if (!text(i["name"]).empty()) std::cout << ", \"" << text(i["name"]) << '"';
+  std::cout << "\n" << i["layers"] << " layers, width " << i["width"] << ", " << i["heads"]
+            << " heads, vocabulary " << i["vocabulary"] << ", trained for " << i["context_length"]
+            << " positions\n";
+  print_layers(i["layer"]);
+  std::cout << "tensors\n";
+  for (const auto& [name, sizes] : i["tensors"].items()) {
+    std::cout << "  " << name << ": " << sizes["tensors"] << ", " << megabytes(sizes["bytes"])
+              << '\n';
+  }
+  const Json& t = i["tokenizer"];
+  std::cout << "tokenizer: " << text(t["kind"]) << ", " << t["pieces"] << " pieces, stops at "
+            << t["stop_ids"].dump() << '\n';
+  if (!text(i["chat_remark"]).empty()) std::cout << "chat: " << text(i["chat_remark"]) << '\n';
+  std::cout << "memory at a context of " << i["context"] << ", by type of the KV cache\n";
+  for (const auto& [name, plan] : i["memory"].items()) {
+    std::cout << "  " << name << ": weights " << megabytes(plan["weights"]) << ", KV cache "
+              << megabytes(plan["kv_cache"]) << ", scratch " << megabytes(plan["scratch"])
+              << ", total " << megabytes(plan["total"]) << '\n';
+  }
+  std::cout << "backend: " << text(i["backend"]) << ", " << text(i["backend_reason"]) << '\n';
+}
+
+inline int info(const InfoOptions& o) {
+  const gemma::Model model = load_model(o.engine.model);
+  const Json json = info_json(o, model);
+  o.json ? print_json(json) : print_info(json);
+  return 0;
+}
+
+inline void add_info(CLI::App& app, Action& action) {
+  CLI::App* sub = app.add_subcommand("info", "Show what a model file holds and how much it needs");
+  auto o = std::make_shared<InfoOptions>();
+  o->engine.add_to(*sub);
+  sub->add_flag("--json", o->json, "print JSON");
+  sub->callback([o, &action] { action = [o] { return info(*o); }; });
+}
+
+inline int devices(bool json) {
+  const std::string reason = "this program was built without OpenCL (GEMMA_OPENCL is off)";
+  if (json) {
+    print_json({{"devices", Json::array()}, {"default", "cpu"}, {"reason", reason}});
+  } else {
+    std::cout << "no OpenCL devices: " << reason << "\ndefault: cpu, SIMD "
+              << gemma::simd::kernels().target << '\n';
+  }
+  return 0;
+}
+
+inline void add_devices(CLI::App& app, Action& action) {
+  CLI::App* sub = app.add_subcommand("devices", "List the devices that could run a model");
+  auto json = std::make_shared<bool>(false);
+  sub->add_flag("--json", *json, "print JSON");
+  sub->callback([json, &action] { action = [json] { return devices(*json); }; });
+}
+
+}  // namespace cli

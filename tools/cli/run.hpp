@@ -1,0 +1,117 @@
+// gemma run: continue a prompt.
+#pragma once
+
+#include "common.hpp"
+
+namespace cli {
+
+struct RunOptions {
+  EngineOptions engine;
+  std::string prompt;
+  std::string prompt_file;
+  std::string prompt_ids;
+  gemma::GenerateOptions generate;
+  bool chat = false;
+  bool json = false;
+  bool quiet = false;
+};
+
+/// The ids to read: as given, or the prompt's, in a turn with --chat.
+inline std::vector<TokenId> prompt_of(const RunOptions& o, const gemma::Model& model) {
+  if (!o.prompt_ids.empty()) return parse_ids(o.prompt_ids);
+  const std::string text = o.prompt_file.empty() ? o.prompt : read_file(o.prompt_file);
+  if (o.chat) {
+    return gemma::encode_chat(model.tokenizer(), model.chat_format(),
+                              {{gemma::Role::user, text}})
+        .value();
+  }
+  gemma::EncodeOptions encode;
+  encode.bos = model.tokenizer().add_bos();
+  return model.tokenizer().encode(text, encode);
+}
+
+inline int run(const RunOptions& o) {
+  const gemma::Model model = load_model(o.engine.model);
+  const std::vector<TokenId> prompt = prompt_of(o, model);
+  gemma::Session session(model, o.engine.session_options());
+  Interrupt interrupt(session);
+  gemma::GenerateOptions options = o.generate;
+  gemma::GenerateResult result;
+  {
+    ProgressLine progress("tokens");
+    options.progress = [&](const gemma::Progress& p) {
+      progress.update("reading the prompt", p.done, p.total);
+      return true;
+    };
+    result = session.generate(
+        Span<const TokenId>(prompt),
+        [&](std::string_view piece) {
+          if (!o.json) std::cout << piece << std::flush;
+          return static_cast<bool>(std::cout);
+        },
+        options);
+  }
+  if (o.json) {
+    print_json({{"text", result.text},
+                {"ids", result.ids},
+                {"prompt_ids", result.prompt_ids},
+                {"stop", gemma::stop_reason_name(result.stop)},
+                {"backend", session.backend()},
+                {"backend_reason", session.backend_reason()},
+                {"timing",
+                 {{"load_s", model.load_seconds()},
+                  {"prefill_tok_s", result.prefill_rate()},
+                  {"decode_tok_s", result.decode_rate()}}}});
+  } else {
+    std::cout << '\n';
+    if (!o.quiet) {
+      std::fprintf(stderr,
+                   "gemma: %zu tokens read at %.1f/s, %zu written at %.1f/s, ended by %s; %s: %s\n",
+                   result.prompt_ids.size(), result.prefill_rate(), result.ids.size(),
+                   result.decode_rate(), gemma::stop_reason_name(result.stop),
+                   session.backend().c_str(), session.backend_reason().c_str());
+    }
+  }
+  return result.stop == gemma::StopReason::cancelled ? kInterrupted : 0;
+}
+
+inline void add_sampling(CLI::App& app, gemma::GenerateOptions& o) {
+  gemma::SamplerOptions& s = o.sampler;
+  app.add_option("--max-tokens", o.max_tokens, "tokens to write at most")->capture_default_str();
+  app.add_option("--temperature", s.temperature, "0 is greedy; higher is bolder")
+      ->capture_default_str();
+  app.add_option("--top-k", s.top_k, "keep the K likeliest tokens; 0: all")->capture_default_str();
+  app.add_option("--top-p", s.top_p, "keep the likeliest that together reach P")
+      ->capture_default_str();
+  app.add_option("--min-p", s.min_p, "drop those below P times the likeliest")
+      ->capture_default_str();
+  app.add_option("--repeat-penalty", s.repeat_penalty, "above 1: repeat less")
+      ->capture_default_str();
+  app.add_option("--seed", s.seed, "the same seed writes the same text")->capture_default_str();
+  app.add_option("--stop", o.stop, "a text that ends the answer; may be given several times")
+      ->allow_extra_args(false);
+  app.add_flag("--ignore-eos", o.ignore_eos, "go on after the tokens that end an answer");
+}
+
+inline void add_run(CLI::App& app, Action& action) {
+  CLI::App* sub = app.add_subcommand("run", "Continue a prompt and stream the text");
+  auto o = std::make_shared<RunOptions>();
+  o->engine.add_to(*sub);
+  CLI::Option_group* prompt = sub->add_option_group("prompt", "what to continue (one of)");
+  prompt->add_option("--prompt", o->prompt, "the text itself");
+  prompt->add_option("--prompt-file", o->prompt_file, "a file with the text; - is standard input");
+  prompt->add_option("--prompt-ids", o->prompt_ids, "token ids, read exactly as given: 2,105,…");
+  prompt->require_option(1);
+  add_sampling(*sub, o->generate);
+  sub->add_flag("--chat", o->chat, "put the prompt into a user's turn of the model's format");
+  sub->add_flag("--json", o->json, "print one JSON object instead");
+  sub->add_flag("--quiet", o->quiet, "no closing line with rates");
+  sub->footer(
+      "Examples:\n"
+      "  gemma run model.gguf --prompt 'Once upon a time' --max-tokens 100\n"
+      "  gemma run model.gguf --chat --prompt 'Name three rivers.' --temperature 0\n"
+      "  gemma run model.gguf --prompt-file story.txt --seed 7 --stop $'\\n\\n' --json");
+  sub->callback([o, &action] { action = [o] { return run(*o); }; });
+}
+
+}  // namespace cli

@@ -1,0 +1,114 @@
+// gemma tokenize, gemma detokenize.
+#pragma once
+
+#include "common.hpp"
+
+namespace cli {
+
+struct TokenizeOptions {
+  EngineOptions engine;
+  std::string text;
+  std::string file;
+  std::string hex_lines;
+  bool parse_special = false;
+  bool bos = false;
+  bool json = false;
+};
+
+inline int hex_digit(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+  return -1;
+}
+
+/// One line of hex bytes.
+inline std::string from_hex(std::string line, const std::string& where) {
+  if (!line.empty() && line.back() == '\r') line.pop_back();
+  std::string bytes;
+  for (std::size_t i = 0; i < line.size(); i += 2) {
+    const int high = hex_digit(line[i]);
+    const int low = i + 1 < line.size() ? hex_digit(line[i + 1]) : -1;
+    if (high < 0 || low < 0) {
+      throw std::runtime_error(where + ": not hex bytes (two digits each) at column " +
+                               std::to_string(i + 1));
+    }
+    bytes += static_cast<char>(high * 16 + low);
+  }
+  return bytes;
+}
+
+inline void print_ids(const std::vector<TokenId>& ids) {
+  for (std::size_t i = 0; i < ids.size(); ++i) std::cout << (i > 0 ? " " : "") << ids[i];
+  std::cout << '\n';
+}
+
+inline int tokenize(const TokenizeOptions& o) {
+  const gemma::Model model = load_model(o.engine.model);
+  gemma::EncodeOptions encode;
+  encode.bos = o.bos;
+  encode.parse_special = o.parse_special;
+  if (!o.hex_lines.empty()) {
+    std::istringstream lines(read_file(o.hex_lines));
+    std::size_t number = 0;
+    for (std::string line; std::getline(lines, line);) {
+      const std::string where = o.hex_lines + " line " + std::to_string(++number);
+      print_ids(model.tokenizer().encode(from_hex(line, where), encode));
+    }
+    return 0;
+  }
+  const std::string text = o.file.empty() ? o.text : read_file(o.file);
+  const std::vector<TokenId> ids = model.tokenizer().encode(text, encode);
+  if (!o.json) {
+    print_ids(ids);
+    return 0;
+  }
+  Json pieces = Json::array();
+  for (const TokenId id : ids) pieces.push_back(std::string(model.tokenizer().piece(id)));
+  print_json({{"ids", ids}, {"pieces", pieces}});
+  return 0;
+}
+
+inline void add_tokenize(CLI::App& app, Action& action) {
+  CLI::App* sub = app.add_subcommand("tokenize", "Turn text into token ids");
+  auto o = std::make_shared<TokenizeOptions>();
+  o->engine.add_model(*sub);
+  CLI::Option_group* input = sub->add_option_group("text", "what to tokenize (one of)");
+  input->add_option("--text", o->text, "the text itself");
+  input->add_option("--file", o->file, "a file; - is standard input");
+  input->add_option("--hex-lines", o->hex_lines,
+                    "a file with one string as hex bytes per line; prints one line of ids for each");
+  input->require_option(1);
+  sub->add_flag("--parse-special", o->parse_special, "recognise tokens such as <end_of_turn>");
+  sub->add_flag("--bos", o->bos, "begin with the BOS token");
+  sub->add_flag("--json", o->json, "print ids and pieces as JSON");
+  sub->callback([o, &action] { action = [o] { return tokenize(*o); }; });
+}
+
+struct DetokenizeOptions {
+  EngineOptions engine;
+  std::string ids;
+};
+
+inline int detokenize(const DetokenizeOptions& o) {
+  const std::vector<TokenId> ids = parse_ids(o.ids);
+  const gemma::Model model = load_model(o.engine.model);
+  for (const TokenId id : ids) {
+    if (static_cast<std::size_t>(id) >= model.tokenizer().vocab_size()) {
+      throw std::runtime_error("token id " + std::to_string(id) + " is not in the vocabulary [0, " +
+                               std::to_string(model.tokenizer().vocab_size()) + ")");
+    }
+  }
+  std::cout << model.tokenizer().decode(ids);
+  return 0;
+}
+
+inline void add_detokenize(CLI::App& app, Action& action) {
+  CLI::App* sub = app.add_subcommand("detokenize", "Turn token ids into the exact bytes");
+  auto o = std::make_shared<DetokenizeOptions>();
+  o->engine.add_model(*sub);
+  sub->add_option("--ids", o->ids, "token ids: 2,105,…")->required();
+  sub->callback([o, &action] { action = [o] { return detokenize(*o); }; });
+}
+
+}  // namespace cli
