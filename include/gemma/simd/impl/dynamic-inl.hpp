@@ -8,15 +8,15 @@
 #error "With GEMMA_DYNAMIC_DISPATCH include <gemma/gemma.hpp> before any other Highway header."
 #endif
 
-// Each target costs compile time: the baseline, AVX2, and AVX-512 with VNNI or with bf16 dot; on
+// Each target costs compile time: the baseline, SSE4, AVX2, and AVX-512 with VNNI; on
 // Arm the baseline and the one with dot products.
 #if !defined(HWY_DISABLE_PCLMUL_AES)
 #define HWY_DISABLE_PCLMUL_AES
 #endif
 #if !defined(HWY_DISABLED_TARGETS)
 #define HWY_DISABLED_TARGETS                                                                   \
-  (HWY_SSSE3 | HWY_AVX3 | HWY_AVX3_SPR | HWY_AVX10_2 | HWY_SVE | HWY_SVE2 | HWY_SVE_256 |      \
-   HWY_SVE2_128)
+  (HWY_SSSE3 | HWY_AVX3 | HWY_AVX3_ZEN4 | HWY_AVX3_SPR | HWY_AVX10_2 | HWY_SVE | HWY_SVE2 |     \
+   HWY_SVE_256 | HWY_SVE2_128)
 #endif
 
 #include "hwy/base.h"
