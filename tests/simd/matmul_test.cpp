@@ -155,3 +155,43 @@ TEST_CASE("every weight format multiplies as its decoded values do, on every tar
     }
   }
 }
+
+TEST_CASE("the result does not depend on how rows are divided among calls") {
+  for (const simd::Kernels& kernels : simd::all_kernels()) {
+    CAPTURE(kernels.target);
+    for (const DType type : kTypes) {
+      CAPTURE(quant::dtype_name(type));
+      const RandomWeights w(type, 70, 1280, 3);
+      for (const std::size_t tokens : {1u, 4u, 20u}) {
+        const RandomActivations x(kernels, tokens, 1280, 4);
+        const std::vector<float> whole = run(kernels, w.matrix, x.view, 70);
+        for (const std::size_t step : {1u, 16u, 33u}) {
+          CHECK(run(kernels, w.matrix, x.view, step) == whole);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("the largest weights and activations do not overflow") {
+  for (const simd::Kernels& kernels : simd::all_kernels()) {
+    CAPTURE(kernels.target);
+    RandomWeights w(DType::Q8_0, 40, 256, 5);
+    for (std::size_t at = 0; at < w.bytes.size(); at += 34) {
+      const std::uint16_t one = gemma::half_from_float(1.0f);
+      std::memcpy(w.bytes.data() + at, &one, sizeof one);
+      std::memset(w.bytes.data() + at + 2, 0x80, 32);  // −128
+    }
+    for (const std::size_t tokens : {1u, 9u}) {
+      RandomActivations x(kernels, tokens, 256, 6);
+      std::fill(x.f32.data(), x.f32.data() + tokens * 256, -1000.0f);
+      for (std::size_t t = 0; t < tokens; ++t) {
+        kernels.quantize_row(x.f32.data() + t * 256, 256, x.q.data() + t * 256,
+                             x.scale.data() + t * 8, x.sum.data() + t * 16);
+      }
+      for (const float y : run(kernels, w.matrix, x.view, 40)) {
+        CHECK(y == doctest::Approx(256.0 * 128.0 * 1000.0).epsilon(1e-4));
+      }
+    }
+  }
+}

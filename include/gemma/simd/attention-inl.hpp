@@ -224,7 +224,7 @@ HWY_INLINE void attend_all(const AttentionArgs& a, std::size_t token_begin, std:
   }
 }
 
-HWY_NOINLINE void attention(const AttentionArgs& a, std::size_t token_begin,
+inline HWY_NOINLINE void attention(const AttentionArgs& a, std::size_t token_begin,
                             std::size_t token_end, std::size_t head_begin, std::size_t head_end,
                             std::uint8_t* /*scratch*/) {
   switch (a.kv_type) {

@@ -15,7 +15,7 @@ GEMMA_NAMESPACE_BEGIN
 namespace simd {
 namespace HWY_NAMESPACE {
 
-HWY_NOINLINE void rms_norm(const float* x, const float* gain, std::size_t n, float eps,
+inline HWY_NOINLINE void rms_norm(const float* x, const float* gain, std::size_t n, float eps,
                            float* out) {
   const DF d;
   VF squares = hn::Zero(d);
@@ -39,17 +39,17 @@ HWY_NOINLINE void rms_norm(const float* x, const float* gain, std::size_t n, flo
   }
 }
 
-HWY_NOINLINE void add(const float* y, std::size_t n, float* x) {
+inline HWY_NOINLINE void add(const float* y, std::size_t n, float* x) {
   map2(x, y, n, x, [](VF a, VF b) HWY_ATTR { return hn::Add(a, b); });
 }
 
-HWY_NOINLINE void scale(float factor, std::size_t n, float* x) {
+inline HWY_NOINLINE void scale(float factor, std::size_t n, float* x) {
   const VF f = hn::Set(DF(), factor);
   map(x, n, x, [&](VF v) HWY_ATTR { return hn::Mul(v, f); });
 }
 
 /// gelu_tanh(z) = z / (1 + exp(−2u)), u = √(2/π) (z + 0.044715 z³): the same as with tanh.
-HWY_NOINLINE void gelu_mul(const float* gate, const float* up, std::size_t n, float* out) {
+inline HWY_NOINLINE void gelu_mul(const float* gate, const float* up, std::size_t n, float* out) {
   const DF d;
   const VF one = hn::Set(d, 1.0f);
   const VF cubic = hn::Set(d, 0.044715f);
@@ -63,7 +63,7 @@ HWY_NOINLINE void gelu_mul(const float* gate, const float* up, std::size_t n, fl
   });
 }
 
-HWY_NOINLINE void rope(const float* cos, const float* sin, std::size_t half, float* x) {
+inline HWY_NOINLINE void rope(const float* cos, const float* sin, std::size_t half, float* x) {
   const DF d;
   const auto turn = [&](VF a, VF b, VF c, VF s, VF* first, VF* second) HWY_ATTR {
     *first = hn::NegMulAdd(b, s, hn::Mul(a, c));
@@ -92,7 +92,7 @@ HWY_INLINE VF capped(VF x, float cap) {
   return hn::Mul(hn::Set(d, cap), hn::Tanh(d, hn::Div(x, hn::Set(d, cap))));
 }
 
-HWY_NOINLINE void softcap(float cap, std::size_t n, float* x) {
+inline HWY_NOINLINE void softcap(float cap, std::size_t n, float* x) {
   map(x, n, x, [&](VF v) HWY_ATTR { return capped(v, cap); });
 }
 
@@ -109,7 +109,7 @@ HWY_INLINE void store_as(const float* x, std::size_t n, T* out) {
       });
 }
 
-HWY_NOINLINE void store_kv(const float* x, std::size_t n, KvType type, std::uint8_t* out) {
+inline HWY_NOINLINE void store_kv(const float* x, std::size_t n, KvType type, std::uint8_t* out) {
   if (type == KvType::f32) {
     std::memcpy(out, x, n * sizeof(float));
   } else if (type == KvType::f16) {
@@ -119,7 +119,7 @@ HWY_NOINLINE void store_kv(const float* x, std::size_t n, KvType type, std::uint
   }
 }
 
-HWY_NOINLINE std::size_t argmax(const float* x, std::size_t n) {
+inline HWY_NOINLINE std::size_t argmax(const float* x, std::size_t n) {
   // The largest value first, vector by vector; then where it stands.
   const DF d;
   VF best = hn::Set(d, hwy::LowestValue<float>());
@@ -140,7 +140,7 @@ HWY_NOINLINE std::size_t argmax(const float* x, std::size_t n) {
 
 /// A group of 32 becomes round(x / scale) with scale = max|x| / 32767. A group that holds a number
 /// that is not finite gets a scale that is not a number either, so that nothing hides it.
-HWY_NOINLINE void quantize_row(const float* x, std::size_t n, std::int16_t* q, float* scale,
+inline HWY_NOINLINE void quantize_row(const float* x, std::size_t n, std::int16_t* q, float* scale,
                                float* sum) {
   const DF d;
   const DI32 di;

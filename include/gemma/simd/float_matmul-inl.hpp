@@ -78,7 +78,7 @@ HWY_INLINE void float_dots(const float* w, std::size_t n, const float* x, std::s
 }
 
 template <class Format>
-HWY_NOINLINE void float_matmul(const MatmulArgs& a, std::size_t row_begin, std::size_t row_end,
+inline HWY_NOINLINE void float_matmul(const MatmulArgs& a, std::size_t row_begin, std::size_t row_end,
                                std::uint8_t* scratch) {
   float* weights = reinterpret_cast<float*>(scratch);
   const std::size_t cols = a.weights.cols;

@@ -123,7 +123,7 @@ HWY_INLINE void multiply_tile(const Panel& panel, std::size_t cols, const TileIn
 }
 
 template <class Format>
-HWY_NOINLINE void quantized_matmul(const MatmulArgs& a, std::size_t row_begin,
+inline HWY_NOINLINE void quantized_matmul(const MatmulArgs& a, std::size_t row_begin,
                                    std::size_t row_end, std::uint8_t* scratch) {
   const Panel panel(scratch);
   const std::size_t all_cols = a.weights.cols;

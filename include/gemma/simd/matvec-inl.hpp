@@ -102,7 +102,7 @@ HWY_INLINE float row_dot(const std::uint8_t* row, std::size_t cols, const std::i
 }
 
 template <class Format>
-HWY_NOINLINE void quantized_matvec(const MatmulArgs& a, std::size_t row_begin,
+inline HWY_NOINLINE void quantized_matvec(const MatmulArgs& a, std::size_t row_begin,
                                    std::size_t row_end) {
   const std::size_t cols = a.weights.cols;
   for (std::size_t r = row_begin; r < row_end; ++r) {

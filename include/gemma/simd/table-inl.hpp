@@ -20,7 +20,7 @@ namespace HWY_NAMESPACE {
 /// From this many tokens on a panel pays for its unpacking.
 inline constexpr std::size_t kPanelTokens = 8;
 
-HWY_NOINLINE void matmul(const MatmulArgs& a, std::size_t row_begin, std::size_t row_end,
+inline HWY_NOINLINE void matmul(const MatmulArgs& a, std::size_t row_begin, std::size_t row_end,
                          std::uint8_t* scratch) {
   quant::visit(a.weights.type, [&](auto format) {
     using Format = decltype(format);

@@ -1,0 +1,164 @@
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <random>
+#include <vector>
+
+#include "gemma/base/aligned.hpp"
+#include "gemma/simd/kernels.hpp"
+
+namespace {
+
+namespace simd = gemma::simd;
+
+struct Shape {
+  std::size_t heads, kv_heads, head_dim, window, capacity, first, tokens;
+  float softcap;
+};
+
+/// A ring buffer that holds what positions [0, first + tokens) left in it, and the queries.
+struct Case {
+  std::vector<float> keys, values, q, out;
+  std::vector<std::vector<float>> k_at, v_at;  ///< by position
+  simd::AttentionArgs args;
+
+  explicit Case(const Shape& s) {
+    std::mt19937 random(7);
+    std::normal_distribution<float> number;
+    const std::size_t row = s.kv_heads * s.head_dim;
+    keys.assign(s.capacity * row, NAN);  // what was never written must never be read
+    values.assign(s.capacity * row, NAN);
+    for (std::size_t p = 0; p < s.first + s.tokens; ++p) {
+      std::vector<float> k(row), v(row);
+      for (float& x : k) x = number(random);
+      for (float& x : v) x = number(random);
+      std::copy(k.begin(), k.end(), keys.begin() + static_cast<std::ptrdiff_t>(p % s.capacity * row));
+      std::copy(v.begin(), v.end(),
+                values.begin() + static_cast<std::ptrdiff_t>(p % s.capacity * row));
+      k_at.push_back(std::move(k));
+      v_at.push_back(std::move(v));
+    }
+    q.resize(s.tokens * s.heads * s.head_dim);
+    for (float& x : q) x = number(random);
+    out.assign(q.size(), NAN);
+    args.q = q.data();
+    args.out = out.data();
+    args.k = reinterpret_cast<const std::uint8_t*>(keys.data());
+    args.v = reinterpret_cast<const std::uint8_t*>(values.data());
+    args.tokens = s.tokens;
+    args.heads = s.heads;
+    args.kv_heads = s.kv_heads;
+    args.head_dim = s.head_dim;
+    args.first_position = s.first;
+    args.capacity = s.capacity;
+    args.window = s.window;
+    args.scale = 0.3f;
+    args.softcap = s.softcap;
+  }
+
+  /// The definition, in doubles.
+  std::vector<double> expected(std::size_t token, std::size_t head) const {
+    const std::size_t d = args.head_dim;
+    const std::size_t offset = head / (args.heads / args.kv_heads) * d;
+    const std::size_t position = args.first_position + token;
+    const bool windowed = args.window != 0 && position + 1 > args.window;
+    std::vector<double> weights;
+    double sum = 0.0;
+    const std::size_t first = windowed ? position + 1 - args.window : 0;
+    for (std::size_t j = first; j <= position; ++j) {
+      double score = 0.0;
+      for (std::size_t i = 0; i < d; ++i) {
+        score += double{q[(token * args.heads + head) * d + i]} * double{k_at[j][offset + i]};
+      }
+      score *= double{args.scale};
+      if (args.softcap > 0.0f) {
+        score = double{args.softcap} * std::tanh(score / double{args.softcap});
+      }
+      weights.push_back(std::exp(score));
+      sum += weights.back();
+    }
+    std::vector<double> result(d, 0.0);
+    for (std::size_t j = first; j <= position; ++j) {
+      for (std::size_t i = 0; i < d; ++i) {
+        result[i] += weights[j - first] / sum * double{v_at[j][offset + i]};
+      }
+    }
+    return result;
+  }
+
+  double worst_error() const {
+    double worst = 0.0;
+    for (std::size_t t = 0; t < args.tokens; ++t) {
+      for (std::size_t h = 0; h < args.heads; ++h) {
+        const std::vector<double> want = expected(t, h);
+        for (std::size_t i = 0; i < want.size(); ++i) {
+          const double got = double{out[(t * args.heads + h) * args.head_dim + i]};
+          const double error = std::abs(got - want[i]);
+          worst = error <= worst ? worst : error;  // a NaN stays
+        }
+      }
+    }
+    return worst;
+  }
+};
+
+const std::vector<Shape> kShapes = {
+    // heads, KV heads, d, window, capacity, first, tokens, soft-cap
+    {1, 1, 16, 0, 64, 0, 1, 0.0f},     // the first token
+    {4, 1, 256, 0, 300, 0, 40, 0.0f},  // multi-query, several blocks
+    {4, 2, 24, 0, 200, 130, 5, 0.0f},  // a head that is no multiple of a vector
+    {8, 8, 32, 0, 128, 60, 10, 5.0f},  // multi-head, soft-cap
+    {2, 1, 16, 12, 27, 100, 16, 0.0f},  // the ring has gone round
+    {4, 1, 64, 1, 8, 50, 3, 0.0f},     // only itself
+    {4, 4, 18, 70, 133, 500, 64, 2.0f},
+    {16, 2, 80, 512, 1000, 1500, 7, 0.0f}};
+
+}  // namespace
+
+TEST_CASE("attention is what its definition says, on every target") {
+  for (const simd::Kernels& kernels : simd::all_kernels()) {
+    CAPTURE(kernels.target);
+    for (const Shape& shape : kShapes) {
+      CAPTURE(shape.head_dim);
+      CAPTURE(shape.window);
+      Case c(shape);
+      kernels.attention(c.args, 0, shape.tokens, 0, shape.heads, nullptr);
+      CHECK(c.worst_error() < 3e-6);
+    }
+  }
+}
+
+TEST_CASE("queries give the same bits alone and together") {
+  for (const simd::Kernels& kernels : simd::all_kernels()) {
+    for (const Shape& shape : kShapes) {
+      Case together(shape);
+      kernels.attention(together.args, 0, shape.tokens, 0, shape.heads, nullptr);
+      Case alone(shape);
+      for (std::size_t t = 0; t < shape.tokens; ++t) {
+        for (std::size_t h = 0; h < shape.heads; ++h) {
+          kernels.attention(alone.args, t, t + 1, h, h + 1, nullptr);
+        }
+      }
+      CHECK(std::memcmp(alone.out.data(), together.out.data(), alone.out.size() * 4) == 0);
+    }
+  }
+}
+
+TEST_CASE("a 16-bit cache costs its rounding and no more") {
+  for (const simd::Kernels& kernels : simd::all_kernels()) {
+    CAPTURE(kernels.target);
+    for (const simd::KvType type : {simd::KvType::f16, simd::KvType::bf16}) {
+      Case c({4, 2, 48, 0, 100, 30, 20, 0.0f});
+      std::vector<std::uint8_t> k(c.keys.size() * 2), v(c.values.size() * 2);
+      kernels.store_kv(c.keys.data(), c.keys.size(), type, k.data());
+      kernels.store_kv(c.values.data(), c.values.size(), type, v.data());
+      c.args.k = k.data();
+      c.args.v = v.data();
+      c.args.kv_type = type;
+      kernels.attention(c.args, 0, 20, 0, 4, nullptr);
+      CHECK(c.worst_error() < (type == simd::KvType::f16 ? 4e-3 : 4e-2));
+    }
+  }
+}
