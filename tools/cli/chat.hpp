@@ -118,6 +118,7 @@ inline void chat_command(Conversation& chat, const std::string& line) {
 }
 
 inline int chat(const ChatOptions& o) {
+  check(o.generate);
   const gemma::Model model = load_model(o.engine.model);
   Conversation conversation(model, o);
   std::cout << "Chat with " << gemma::family_name(model.config().family)

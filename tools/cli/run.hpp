@@ -30,7 +30,14 @@ inline std::vector<TokenId> prompt_of(const RunOptions& o, const gemma::Model& m
   return model.tokenizer().encode(text, encode);
 }
 
+/// Sampling options out of their range are wrong use.
+inline void check(const gemma::GenerateOptions& options) {
+  const gemma::Status status = gemma::check_sampler_options(options.sampler);
+  if (!status) throw UsageError(status.error().message());
+}
+
 inline int run(const RunOptions& o) {
+  check(o.generate);
   const gemma::Model model = load_model(o.engine.model);
   const std::vector<TokenId> prompt = prompt_of(o, model);
   gemma::Session session(model, o.engine.session_options());

@@ -1,0 +1,201 @@
+#!/usr/bin/env python3
+"""Drives the gemma command on the small model: cli_test.py GEMMA MODEL GROUP, where GROUP is a test class."""
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+import unittest
+
+GEMMA, MODEL = sys.argv[1], sys.argv[2]
+
+
+def gemma(*args, stdin=b""):
+    return subprocess.run([GEMMA, *map(str, args)], input=stdin, capture_output=True, timeout=120)
+
+
+class Case(unittest.TestCase):
+    def out(self, *args, **more):
+        done = gemma(*args, **more)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done.stdout
+
+    def json(self, *args):
+        return json.loads(self.out(*args))
+
+    def fails(self, code, part, *args, **more):
+        done = gemma(*args, **more)
+        self.assertEqual(done.returncode, code, done.stderr)
+        lines = done.stderr.decode().splitlines()
+        self.assertEqual(len(lines), 1, lines)
+        self.assertTrue(lines[0].startswith("gemma: error: "), lines)
+        self.assertIn(part, lines[0])
+        self.assertEqual(done.stdout, b"")
+
+
+class Run(Case):
+    IDS = "2,10,20,30"
+
+    def test_json_has_the_keys_of_the_contract(self):
+        result = self.json("run", MODEL, "--prompt-ids", self.IDS, "--max-tokens", 5, "--ignore-eos", "--json")
+        self.assertEqual(list(result), ["text", "ids", "prompt_ids", "stop", "backend", "backend_reason", "timing"])
+        self.assertEqual(list(result["timing"]), ["load_s", "prefill_tok_s", "decode_tok_s"])
+        self.assertEqual(result["prompt_ids"], [2, 10, 20, 30])
+        self.assertEqual(len(result["ids"]), 5)
+        self.assertEqual(result["stop"], "max_tokens")
+        self.assertEqual(result["backend"], "cpu")
+
+    def test_greedy_is_the_argmax_of_logits(self):
+        result = self.json("run", MODEL, "--prompt-ids", self.IDS, "--max-tokens", 4, "--temperature", 0,
+                           "--ignore-eos", "--json")
+        ids = [2, 10, 20, 30]
+        for token in result["ids"]:
+            row = self.json("logits", MODEL, "--ids", ",".join(map(str, ids)), "--top", 1)["positions"][0]
+            self.assertEqual(row["argmax"], token)
+            ids.append(token)
+
+    def test_text_streams_and_ends_with_a_newline(self):
+        args = ("--prompt", "hello", "--max-tokens", 6, "--temperature", 0, "--ignore-eos")
+        text = self.json("run", MODEL, *args, "--json")["text"]
+        shown = self.out("run", MODEL, *args, "--quiet")
+        self.assertEqual(shown.decode("utf-8", "replace"), text + "\n")
+
+    def test_seed_and_threads(self):
+        args = ("run", MODEL, "--prompt-ids", self.IDS, "--max-tokens", 20, "--ignore-eos", "--json", "--seed")
+        first = self.json(*args, 1, "--threads", 1)["ids"]
+        self.assertEqual(first, self.json(*args, 1, "--threads", 2)["ids"])
+        self.assertNotEqual(first, self.json(*args, 2)["ids"])
+
+    def test_full_context(self):
+        result = self.json("run", MODEL, "--prompt-ids", self.IDS, "--ctx", 8, "--ignore-eos", "--json")
+        self.assertEqual(result["stop"], "context_full")
+        self.fails(1, "do not fit", "run", MODEL, "--prompt-ids", self.IDS, "--ctx", 3)
+
+    def test_prompt_from_file_and_standard_input(self):
+        with tempfile.NamedTemporaryFile(suffix=".txt") as f:
+            f.write(b"hello")
+            f.flush()
+            args = ("--max-tokens", 1, "--json")
+            a = self.json("run", MODEL, "--prompt-file", f.name, *args)
+        b = json.loads(self.out("run", MODEL, "--prompt-file", "-", *args, stdin=b"hello"))
+        self.assertEqual(a["prompt_ids"], b["prompt_ids"])
+
+    def test_interrupt_stops_cleanly(self):
+        process = subprocess.Popen([GEMMA, "run", MODEL, "--prompt-ids", self.IDS, "--max-tokens", "4000",
+                                    "--ignore-eos"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process.stdout.read(1)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 130)
+        self.assertIn(b"cancelled", errors)
+
+
+class Tokens(Case):
+    def test_round_trip(self):
+        for text in ("Hello world", "  two  spaces\n\ttab", "naïve 日本 😀"):
+            ids = self.out("tokenize", MODEL, "--text", text).decode().split()
+            self.assertEqual(self.out("detokenize", MODEL, "--ids", ",".join(ids)).decode(), text)
+
+    def test_json_bos_and_special(self):
+        result = self.json("tokenize", MODEL, "--text", "a<eos>", "--bos", "--parse-special", "--json")
+        self.assertEqual(result["ids"][0], 2)
+        self.assertEqual(result["ids"][-1], 1)
+        self.assertEqual(len(result["ids"]), len(result["pieces"]))
+        self.assertGreater(len(self.json("tokenize", MODEL, "--text", "<eos>", "--json")["ids"]), 1)
+
+    def test_hex_lines(self):
+        with tempfile.NamedTemporaryFile("w", suffix=".hex") as f:
+            f.write("48656c6c6f\n\nff\n")
+            f.flush()
+            lines = self.out("tokenize", MODEL, "--hex-lines", f.name).decode().split("\n")
+            self.assertEqual(len(lines), 4)
+            self.assertEqual(lines[0], self.out("tokenize", MODEL, "--text", "Hello").decode().strip())
+            self.assertEqual(lines[1], "")
+        with tempfile.NamedTemporaryFile("w", suffix=".hex") as f:
+            f.write("zz\n")
+            f.flush()
+            self.fails(1, "line 1", "tokenize", MODEL, "--hex-lines", f.name)
+
+
+class Numbers(Case):
+    IDS = "2,10,20,30,40,50"
+
+    def test_logits(self):
+        result = self.json("logits", MODEL, "--ids", self.IDS, "--last", 0)
+        self.assertEqual([p["pos"] for p in result["positions"]], list(range(6)))
+        row = result["positions"][-1]["logits"]
+        self.assertEqual(max(range(len(row)), key=row.__getitem__), result["positions"][-1]["argmax"])
+        top = self.json("logits", MODEL, "--ids", self.IDS, "--top", 3)["positions"]
+        self.assertEqual(len(top), 1)
+        self.assertEqual(len(top[0]["top"]), 3)
+
+    def test_reference_is_close(self):
+        fast = self.json("logits", MODEL, "--ids", self.IDS)["positions"][0]["logits"]
+        exact = self.json("logits", MODEL, "--ids", self.IDS, "--reference")
+        self.assertEqual(exact["backend"], "reference")
+        for a, b in zip(fast, exact["positions"][0]["logits"]):
+            self.assertAlmostEqual(a, b, delta=0.05)
+
+    def test_score(self):
+        a = self.json("score", MODEL, "--ids", self.IDS)
+        self.assertEqual(list(a), ["tokens", "nll", "perplexity", "tok_s"])
+        self.assertEqual(a["tokens"], 5)
+        b = self.json("score", MODEL, "--ids", self.IDS, "--reference")
+        self.assertAlmostEqual(a["nll"], b["nll"], delta=0.01)
+        with tempfile.NamedTemporaryFile(suffix=".txt") as f:
+            f.write(b"some words to be scored, twice over")
+            f.flush()
+            self.assertGreater(self.json("score", MODEL, "--file", f.name, "--ctx", 8)["perplexity"], 1)
+
+    def test_bench(self):
+        result = self.json("bench", MODEL, "-p", "16,8", "-n", 4, "-t", "1,2", "-r", 2, "--json")
+        self.assertEqual([(r["test"], r["threads"]) for r in result["rows"]],
+                         [(t, n) for n in (1, 2) for t in ("pp16", "pp8", "tg4")])
+        self.assertEqual(len(result["rows"][0]["tok_s_all"]), 2)
+        for key in ("load_s", "peak_rss_mb", "bandwidth_gb_s"):
+            self.assertGreater(result[key], 0)
+
+
+class Help(Case):
+    def test_info_and_devices(self):
+        result = self.json("info", MODEL, "--json", "--ctx", 64)
+        self.assertEqual(result["family"], "Gemma 3")
+        self.assertEqual(result["context"], 64)
+        self.assertIn("tokenizer", self.out("info", MODEL).decode())
+        self.assertEqual(self.json("devices", "--json")["default"], "cpu")
+
+    def test_help_and_version(self):
+        self.assertIn(b"gemma.hpp", self.out("--version"))
+        for command in ("run", "chat", "tokenize", "detokenize", "logits", "score", "bench", "info", "devices"):
+            self.assertIn(b"Usage", self.out(command, "--help"))
+        self.assertEqual(gemma().returncode, 2)
+
+    def test_wrong_use(self):
+        self.fails(2, "--prompt", "run", MODEL)
+        self.fails(2, "", "run", MODEL, "--prompt", "a", "--prompt-ids", "1")
+        self.fails(2, "not a token id", "logits", MODEL, "--ids", "2,x")
+        self.fails(2, "not a token id", "logits", MODEL, "--ids", "2,-5")
+        self.fails(2, "backend", "run", MODEL, "--prompt", "a", "--backend", "tpu")
+        self.fails(2, "", "frobnicate")
+        self.fails(2, "temperature", "run", MODEL, "--prompt", "a", "--temperature", "-1")
+        self.fails(2, "top-p", "run", MODEL, "--prompt", "a", "--top-p", "1.5")
+
+    def test_run_time_errors(self):
+        self.fails(1, "no-such-file.gguf", "run", "no-such-file.gguf", "--prompt", "a")
+        self.fails(1, "not in the vocabulary", "logits", MODEL, "--ids", "99999999")
+        self.fails(1, "not in the vocabulary", "detokenize", MODEL, "--ids", "99999999")
+        self.fails(1, "OpenCL", "run", MODEL, "--prompt", "a", "--backend", "opencl")
+        with tempfile.NamedTemporaryFile(suffix=".gguf") as f:
+            with open(MODEL, "rb") as model:
+                f.write(model.read(5000))
+            f.flush()
+            self.fails(1, f.name, "info", f.name)
+
+    def test_chat(self):
+        shown = self.out("chat", MODEL, "--max-tokens", 4, stdin=b"/help\nhello\n/stats\n/reset\n").decode()
+        self.assertIn("/save FILE", shown)
+        self.assertIn("positions used", shown)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=[sys.argv[0], sys.argv[3]])
