@@ -37,35 +37,39 @@ struct Panel {
   }
 };
 
-/// Unpacks rows [row, row + rows) × columns [col, col + cols); lanes beyond `rows` become zero.
+/// One block of one row into lane r of the panel, from column `col` of the panel on.
+template <class Format>
+HWY_INLINE void fill_block(const std::uint8_t* bytes, std::size_t r, std::size_t col,
+                           const Panel& panel) {
+  const DI16 d;
+  const BlockReader<Format> block(bytes);
+  for (std::size_t g = 0; g < Format::kBlockElements / 32; ++g) {
+    VI16 w[kParts];
+    block.quants(g, w);
+    alignas(64) std::int16_t q[32];
+    for (std::size_t i = 0; i < kParts; ++i) hn::Store(w[i], d, q + i * (32 / kParts));
+    std::int16_t* pairs = panel.pairs + ((col + 32 * g) / 2 * kPanelRows + r) * 2;
+    for (std::size_t i = 0; i < 32; i += 2) {
+      std::memcpy(pairs + i * kPanelRows, q + i, 2 * sizeof(std::int16_t));
+    }
+  }
+  for (std::size_t g = 0; g < Format::kBlockElements / Format::kGroup; ++g) {
+    const std::size_t at = (col / Format::kGroup + g) * kPanelRows + r;
+    panel.scale[at] = block.scale(g);
+    if constexpr (Format::kHasMin) panel.minimum[at] = block.minimum(g);
+  }
+}
+
+/// Unpacks rows [row, row + rows) × columns [col, col + cols), block by block, so that what is
+/// written stays in the nearest cache. Lanes beyond `rows` hold whatever they held: their sums are
+/// dropped.
 template <class Format>
 HWY_INLINE void fill_panel(const WeightMatrix& w, std::size_t row, std::size_t rows,
                            std::size_t col, std::size_t cols, const Panel& panel) {
-  constexpr std::size_t kElements = Format::kBlockElements;
-  constexpr std::size_t kGroups = kElements / Format::kGroup;
-  std::int8_t q[kElements] = {};
-  float scale[kGroups] = {};
-  float minimum[kGroups] = {};
-  for (std::size_t r = 0; r < kPanelRows; ++r) {
-    for (std::size_t b = 0; b < cols / kElements; ++b) {
-      if (r < rows) {
-        const std::size_t block = col / kElements + b;
-        Format::decode_groups(w.row(row + r) + block * Format::kBlockBytes, q, scale, minimum);
-      } else if (b == 0) {
-        std::memset(q, 0, sizeof q);
-        std::memset(scale, 0, sizeof scale);
-        std::memset(minimum, 0, sizeof minimum);
-      }
-      for (std::size_t i = 0; i < kElements; i += 2) {
-        const std::int16_t pair[2] = {q[i], q[i + 1]};
-        std::memcpy(panel.pairs + ((b * kElements + i) / 2 * kPanelRows + r) * 2, pair,
-                    sizeof pair);
-      }
-      for (std::size_t g = 0; g < kGroups; ++g) {
-        const std::size_t at = (b * kGroups + g) * kPanelRows + r;
-        panel.scale[at] = scale[g];
-        if constexpr (Format::kHasMin) panel.minimum[at] = minimum[g];
-      }
+  for (std::size_t c = 0; c < cols; c += Format::kBlockElements) {
+    const std::size_t offset = (col + c) / Format::kBlockElements * Format::kBlockBytes;
+    for (std::size_t r = 0; r < rows; ++r) {
+      fill_block<Format>(w.row(row + r) + offset, r, c, panel);
     }
   }
 }
