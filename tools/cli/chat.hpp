@@ -119,8 +119,7 @@ inline void chat_command(Conversation& chat, const std::string& line) {
 
 inline int chat(const ChatOptions& o) {
   check(o.generate);
-  const gemma::Model model = gemma::load(o.engine.model);
-  remark_on_chat_format(model);
+  const gemma::Model model = load_model(o.engine.model);
   Conversation conversation(model, o);
   std::cout << "Chat with " << gemma::family_name(model.config().family)
             << "; /help lists the commands, ctrl-D ends.\n";
@@ -140,14 +139,10 @@ inline int chat(const ChatOptions& o) {
 inline void add_chat(CLI::App& app, Action& action) {
   CLI::App* sub = app.add_subcommand("chat", "Talk with an instruction-tuned model");
   auto o = std::make_shared<ChatOptions>();
-  o->engine.add_to(*sub, kSessionContext);
+  o->engine.add_to(*sub);
   add_sampling(*sub, o->generate);
   sub->add_option("--system", o->system, "what the model is to know about its task");
   sub->add_flag("--thinking", o->thinking, "Gemma 4: let the model think before it answers");
-  sub->footer(
-      "Examples:\n"
-      "  gemma chat model.gguf\n"
-      "  gemma chat model.gguf --system 'Answer in one sentence.' --temperature 0.7");
   sub->callback([o, &action] { action = [o] { return chat(*o); }; });
 }
 
