@@ -6,14 +6,27 @@
 #include "cli/run.hpp"
 #include "cli/tokens.hpp"
 
+#include <algorithm>
+#include <new>
+
 namespace {
 
 constexpr int kRuntimeError = 1;
 constexpr int kUsageError = 2;
 
-int fail(const std::string& message, int code) {
+int fail(std::string message, int code) {
+  std::replace(message.begin(), message.end(), '\n', ' ');  // one line, whatever was quoted
   std::cerr << "gemma: error: " << message << '\n';
   return code;
+}
+
+/// What was wrong about the arguments, and where to read on.
+std::string explain(const CLI::App& app, const CLI::ParseError& error, const char* first) {
+  const auto commands = app.get_subcommands();
+  if (commands.empty()) {
+    return std::string("'") + first + "' is no command; `gemma --help` lists them";
+  }
+  return std::string(error.what()) + "; see `gemma " + commands.front()->get_name() + " --help`";
 }
 
 int parse_and_run(int argc, char** argv) {
@@ -41,7 +54,7 @@ int parse_and_run(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     // --help and --version come here, too.
     if (error.get_exit_code() == 0) return app.exit(error);
-    return fail(error.what(), kUsageError);
+    return fail(explain(app, error, argv[1]), kUsageError);
   }
   return action();
 }
@@ -49,11 +62,17 @@ int parse_and_run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  console::use_binary_streams();
   try {
     const int code = parse_and_run(argc, argv);
     return std::cout.flush() ? code : fail("cannot write to standard output", kRuntimeError);
   } catch (const cli::UsageError& error) {
     return fail(error.what(), kUsageError);
+  } catch (const gemma::Error& error) {
+    const bool cancelled = error.code() == gemma::ErrorCode::cancelled;
+    return fail(error.message(), cancelled ? cli::kInterrupted : kRuntimeError);
+  } catch (const std::bad_alloc&) {
+    return fail("not enough memory", kRuntimeError);
   } catch (const std::exception& error) {
     return fail(error.what(), kRuntimeError);
   }

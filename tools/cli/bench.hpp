@@ -57,7 +57,8 @@ inline std::vector<TokenId> synthetic_prompt(const gemma::Model& model, std::siz
 
 /// Tokens per second of one run: reading `prompt` tokens, or writing `decode` after the first.
 inline double measure(gemma::Session& session, std::size_t prompt, std::size_t decode) {
-  const std::vector<TokenId> ids = synthetic_prompt(session.model(), (std::max)(prompt, decode + 1));
+  const std::vector<TokenId> ids =
+      synthetic_prompt(session.model(), (std::max)(prompt, decode + 1));
   const auto read = [&](std::size_t begin, std::size_t count) {
     session.logits(Span<const TokenId>(ids.data() + begin, count));
   };
@@ -70,9 +71,12 @@ inline double measure(gemma::Session& session, std::size_t prompt, std::size_t d
 }
 
 inline int bench(const BenchOptions& o) {
-  const gemma::Model model = load_model(o.engine.model);
+  const gemma::Model model = gemma::load(o.engine.model);
   std::vector<std::size_t> threads = o.threads;
-  if (threads.empty()) threads = {1, gemma::hardware_threads()};
+  if (threads.empty()) threads = {1};
+  if (o.threads.empty() && gemma::hardware_threads() > 1) {
+    threads.push_back(gemma::hardware_threads());
+  }
   Json rows = Json::array();
   std::size_t longest = 1;
   for (const std::size_t n : o.prompts) longest = (std::max)(longest, n);
@@ -85,6 +89,7 @@ inline int bench(const BenchOptions& o) {
     gemma::Session session(model, options);
     backend = session.backend();
     const auto add_row = [&](const std::string& test, std::size_t prompt, std::size_t decode) {
+      if (prompt + decode == 0) return;
       measure(session, prompt, decode);
       std::vector<double> rates;
       for (std::size_t r = 0; r < o.runs; ++r) rates.push_back(measure(session, prompt, decode));
@@ -109,9 +114,9 @@ inline int bench(const BenchOptions& o) {
                 {"peak_rss_mb", peak},
                 {"bandwidth_gb_s", bandwidth}});
   } else {
-    std::printf("load %.3f s, peak memory %.0f MB, memory bandwidth %.1f GB/s with %zu threads\n%s\n",
-                model.load_seconds(), peak, bandwidth, threads.back(),
-                gemma::build_info().c_str());
+    std::printf("load %.3f s, peak memory %.0f MB, memory bandwidth %.1f GB/s with %zu threads\n",
+                model.load_seconds(), peak, bandwidth, threads.back());
+    std::printf("%s\n", gemma::build_info().c_str());
   }
   return 0;
 }
@@ -120,18 +125,23 @@ inline void add_bench(CLI::App& app, Action& action) {
   CLI::App* sub = app.add_subcommand("bench", "Measure prefill and decode");
   auto o = std::make_shared<BenchOptions>();
   o->engine.add_model(*sub);
-  sub->add_option("-p", o->prompts, "prompt lengths to read")->delimiter(',')
-      ->capture_default_str();
-  sub->add_option("-n", o->decodes, "numbers of tokens to write")->delimiter(',')
-      ->capture_default_str();
+  sub->add_option("-p", o->prompts, "prompt lengths to read; 0: none")->delimiter(',')
+      ->capture_default_str()->check(whole_number());
+  sub->add_option("-n", o->decodes, "numbers of tokens to write; 0: none")->delimiter(',')
+      ->capture_default_str()->check(whole_number());
   sub->add_option("-t", o->threads, "threads; 1 and all by default")
       ->delimiter(',')->check(CLI::Range(1, 1024));
   sub->add_option("-r", o->runs, "runs of each, of which the median counts")
       ->capture_default_str()->check(CLI::Range(1, 1000));
-  sub->add_option("--ctx", o->engine.context, "positions of the context");
+  sub->add_option("--ctx", o->engine.context, "positions of the context; 0: as many as needed")
+      ->capture_default_str()->check(whole_number());
   sub->add_option("--backend", o->engine.backend, "where to compute")
       ->check(CLI::IsMember({"auto", "cpu", "opencl"}))->capture_default_str();
   sub->add_flag("--json", o->json, "print JSON");
+  sub->footer(
+      "Examples:\n"
+      "  gemma bench model.gguf\n"
+      "  gemma bench model.gguf -p 512 -n 128 -t 1,2,4 -r 5 --json");
   sub->callback([o, &action] { action = [o] { return bench(*o); }; });
 }
 

@@ -119,7 +119,8 @@ inline void chat_command(Conversation& chat, const std::string& line) {
 
 inline int chat(const ChatOptions& o) {
   check(o.generate);
-  const gemma::Model model = load_model(o.engine.model);
+  const gemma::Model model = gemma::load(o.engine.model);
+  remark_on_chat_format(model);
   Conversation conversation(model, o);
   std::cout << "Chat with " << gemma::family_name(model.config().family)
             << "; /help lists the commands, ctrl-D ends.\n";
@@ -143,6 +144,10 @@ inline void add_chat(CLI::App& app, Action& action) {
   add_sampling(*sub, o->generate);
   sub->add_option("--system", o->system, "what the model is to know about its task");
   sub->add_flag("--thinking", o->thinking, "Gemma 4: let the model think before it answers");
+  sub->footer(
+      "Examples:\n"
+      "  gemma chat model.gguf\n"
+      "  gemma chat model.gguf --system 'Answer in one sentence.' --temperature 0.7");
   sub->callback([o, &action] { action = [o] { return chat(*o); }; });
 }
 

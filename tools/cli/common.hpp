@@ -5,16 +5,19 @@
 
 #include <CLI/CLI.hpp>
 #include <atomic>
+#include <charconv>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <fstream>
+#include <functional>
 #include <iostream>
-#include <iterator>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <sstream>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "console.hpp"
@@ -44,50 +47,76 @@ inline double seconds_since(std::chrono::steady_clock::time_point start) {
 
 /// "-" is standard input.
 inline std::string read_file(const std::string& path) {
-  if (path == "-") return {std::istreambuf_iterator<char>(std::cin), {}};
-  std::ifstream file(path, std::ios::binary);
+  std::ifstream file;
+  if (path != "-") file.open(path, std::ios::binary);
   if (!file) throw std::runtime_error(path + ": cannot open this file; does it exist?");
-  return {std::istreambuf_iterator<char>(file), {}};
+  std::istream& in = path == "-" ? std::cin : file;
+  std::string text;
+  std::vector<char> part(1u << 16);
+  do {
+    in.read(part.data(), static_cast<std::streamsize>(part.size()));
+    text.append(part.data(), static_cast<std::size_t>(in.gcount()));
+  } while (in);
+  if (in.bad()) throw std::runtime_error(path + ": cannot read this; is it a file?");
+  return text;
 }
 
 /// "2,105,…" as token ids.
 inline std::vector<TokenId> parse_ids(const std::string& text) {
   std::vector<TokenId> ids;
-  std::istringstream in(text);
+  std::istringstream in(text + ',');  // so that nothing after the last comma is an error, too
   for (std::string item; std::getline(in, item, ',');) {
-    std::size_t used = 0;
-    long long id = -1;
-    try {
-      id = std::stoll(item, &used);
-    } catch (const std::exception&) {
-      used = 0;
-    }
-    while (used < item.size() && item[used] == ' ') ++used;
-    if (used == 0 || used != item.size() || id < 0 || id > 0x7FFFFFFF) {
+    const std::size_t first = (std::min)(item.find_first_not_of(" \n"), item.size());
+    const char* begin = item.data() + first;
+    const char* end = item.data() + item.find_last_not_of(" \n") + 1;
+    TokenId id = -1;
+    const auto [stopped, error] = std::from_chars(begin, (std::max)(begin, end), id);
+    if (error != std::errc() || stopped != end || id < 0) {
       throw UsageError("'" + item + "' is not a token id; ids are numbers separated by commas, "
                        "such as 2,105,2364");
     }
-    ids.push_back(static_cast<TokenId>(id));
+    ids.push_back(id);
   }
-  if (ids.empty()) throw UsageError("no token ids given; write them as 2,105,2364");
   return ids;
 }
 
-inline gemma::Model load_model(const std::string& path) {
-  gemma::LoadOptions options;
-  options.log = [](gemma::LogLevel, std::string_view line) {
-    std::cerr << "gemma: " << line << '\n';
+/// A whole number from 0 on. CLI11 alone takes -1 for 2^64 - 1.
+inline CLI::Validator whole_number() {
+  const auto find_fault = [](const std::string& text) -> std::string {
+    const char* end = text.data() + text.size();
+    std::uint64_t value = 0;
+    const auto [stopped, error] = std::from_chars(text.data(), end, value);
+    if (error == std::errc() && stopped == end) return {};
+    return "'" + text + "' is not a whole number from 0 on, or too large";
   };
-  return gemma::load(path, options);
+  return CLI::Validator(find_fault, "");
+}
+
+/// An option for a text that may be empty, which std::optional alone would take for not given.
+inline CLI::Option* add_text(CLI::App& app, const std::string& name,
+                             std::optional<std::string>& text, const std::string& help) {
+  return app.add_option_function<std::string>(
+      name, [&text](const std::string& given) { text = given; }, help);
+}
+
+/// An option for token ids.
+inline CLI::Option* add_ids(CLI::App& app, const std::string& name,
+                            std::optional<std::vector<TokenId>>& ids, const std::string& help) {
+  return app.add_option_function<std::string>(
+      name, [&ids](const std::string& given) { ids = parse_ids(given); }, help);
+}
+
+/// Turns are about to be written in a format that may not be the file's own.
+inline void remark_on_chat_format(const gemma::Model& model) {
+  const std::string& remark = model.chat_format_remark();
+  if (!remark.empty()) std::cerr << "gemma: " << remark << '\n';
 }
 
 /// A line on the terminal that says how far a step is, once it has taken a second.
 class ProgressLine {
  public:
   explicit ProgressLine(std::string unit) : unit_(std::move(unit)) {}
-  ~ProgressLine() {
-    if (shown_) std::fprintf(stderr, "\r\033[K");
-  }
+  ~ProgressLine() { clear(); }
   ProgressLine(const ProgressLine&) = delete;
   ProgressLine& operator=(const ProgressLine&) = delete;
 
@@ -98,6 +127,10 @@ class ProgressLine {
                  step.data(), static_cast<unsigned long long>(done),
                  static_cast<unsigned long long>(total), unit_.c_str());
     std::fflush(stderr);
+  }
+  /// Makes room for other output.
+  void clear() {
+    if (std::exchange(shown_, false)) std::fprintf(stderr, "\r\033[K");
   }
 
  private:
@@ -111,8 +144,10 @@ class Interrupt {
  public:
   explicit Interrupt(gemma::Session& session) {
     current() = &session;
+    hit_flag() = false;
     std::signal(SIGINT, [](int) {
       std::signal(SIGINT, SIG_DFL);
+      hit_flag() = true;
       if (gemma::Session* s = current()) s->cancel();
     });
   }
@@ -123,7 +158,13 @@ class Interrupt {
   Interrupt(const Interrupt&) = delete;
   Interrupt& operator=(const Interrupt&) = delete;
 
+  static bool hit() { return hit_flag(); }
+
  private:
+  static std::atomic<bool>& hit_flag() {
+    static std::atomic<bool> flag{false};
+    return flag;
+  }
   static std::atomic<gemma::Session*>& current() {
     static std::atomic<gemma::Session*> session{nullptr};
     return session;
@@ -139,22 +180,28 @@ struct EngineOptions {
   std::size_t context = 0;
   std::size_t batch = 512;
 
-  void add_to(CLI::App& app) {
+  /// `context_default`: what --ctx 0 means.
+  void add_to(CLI::App& app,
+              const std::string& context_default = "the model's, at most 4096") {
     add_model(app);
     app.add_option("--threads", threads, "threads; 0: as many as the machine runs at once")
+        ->capture_default_str()
         ->check(CLI::Range(0, 1024));
-    app.add_option("--ctx", context, "positions of the context; 0: the model's, at most 4096");
+    app.add_option("--ctx", context, "positions of the context; 0: " + context_default)
+        ->capture_default_str()
+        ->check(whole_number());
     app.add_option("--batch", batch, "prompt tokens processed at a time")
         ->capture_default_str()
         ->check(CLI::Range(1, 65536));
     app.add_option("--backend", backend, "where to compute")
         ->check(CLI::IsMember({"auto", "cpu", "opencl"}))
         ->capture_default_str();
-    app.add_option("--kv", kv, "numbers of the KV cache; f32 for float32 models, else f16")
+    app.add_option("--kv", kv, "numbers of the KV cache; if not given, f32 for float32 models, "
+                               "else f16")
         ->check(CLI::IsMember({"f32", "f16", "bf16"}));
   }
   void add_model(CLI::App& app) {
-    app.add_option("MODEL", model, "a model file (.gguf)")->required();
+    app.add_option("MODEL", model, "a GGUF file, known by its content")->required();
   }
 
   gemma::SessionOptions session_options() const {
@@ -173,62 +220,5 @@ struct EngineOptions {
 
 /// What a subcommand does once its arguments are read: gives the exit code.
 using Action = std::function<int()>;
-
-/// Logits after the last `rows` of `ids`, by a session or by the reference model, row by row.
-inline void evaluate(const EngineOptions& engine, const gemma::Model& model, bool reference,
-                     const std::vector<TokenId>& ids, std::size_t rows,
-                     const gemma::LogitsSink& sink, std::string* backend) {
-  ProgressLine progress("tokens");
-  if (!reference) {
-    gemma::SessionOptions options = engine.session_options();
-    if (options.context == 0) {
-      const std::size_t usual = (std::min)(model.config().context_length, std::size_t{4096});
-      options.context = (std::min)((std::max)(usual, ids.size()), model.config().context_length);
-    }
-    gemma::Session session(model, options);
-    Interrupt interrupt(session);
-    gemma::Outputs outputs;
-    outputs.logit_rows = rows;
-    outputs.logits = sink;
-    session
-        .try_evaluate(ids, outputs,
-                      [&](const gemma::Progress& p) {
-                        progress.update(p.step, p.done, p.total);
-                        return true;
-                      })
-        .value();
-    *backend = session.backend();
-    return;
-  }
-  *backend = "reference";
-  for (const TokenId id : ids) {
-    if (static_cast<std::size_t>(id) >= model.config().vocab_size) {
-      throw std::runtime_error("token id " + std::to_string(id) + " is not in the vocabulary [0, " +
-                               std::to_string(model.config().vocab_size) + ")");
-    }
-  }
-  gemma::reference::Model runner(model.config(), model.weights());
-  constexpr std::size_t kChunk = 64;  // bounds the memory that rows of logits take
-  for (std::size_t done = 0; done < ids.size();) {
-    const std::size_t count = (std::min)(kChunk, ids.size() - done);
-    const std::size_t end = done + count;
-    const std::size_t wanted = end - (std::min)(end, (std::max)(done, ids.size() - rows));
-    gemma::reference::Matrix logits =
-        runner.forward(Span<const TokenId>(ids.data() + done, count), wanted);
-    for (std::size_t r = 0; r < wanted; ++r) {
-      sink(end - wanted + r, Span<float>(logits.row(r), logits.cols));
-    }
-    done = end;
-    progress.update("reference model", done, ids.size());
-  }
-}
-
-inline double logsumexp(Span<float> row) {
-  double largest = double{row[0]};
-  for (const float x : row) largest = (std::max)(largest, double{x});
-  double sum = 0.0;
-  for (const float x : row) sum += std::exp(double{x} - largest);
-  return largest + std::log(sum);
-}
 
 }  // namespace cli

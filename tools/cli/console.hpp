@@ -1,9 +1,10 @@
-// The only part of the command that asks the operating system: is it a terminal, how much memory.
+// The only part of the command that knows the operating system: terminals, exact bytes, memory.
 #pragma once
 
 #include <cstdio>
 
 #if defined(_WIN32)
+#include <fcntl.h>
 #include <io.h>
 #else
 #include <sys/resource.h>
@@ -17,6 +18,14 @@ inline bool stderr_is_terminal() {
   return _isatty(_fileno(stderr)) != 0;
 #else
   return isatty(STDERR_FILENO) != 0;
+#endif
+}
+
+/// Lets standard input and output carry exactly the bytes given, newlines included.
+inline void use_binary_streams() {
+#if defined(_WIN32)
+  _setmode(_fileno(stdin), _O_BINARY);
+  _setmode(_fileno(stdout), _O_BINARY);
 #endif
 }
 

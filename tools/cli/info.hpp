@@ -27,8 +27,21 @@ inline Json layer_json(const gemma::LayerConfig& layer) {
           {"kv_layer", layer.kv_layer}};
 }
 
+/// Positions a session would have.
+inline std::size_t context_of(const InfoOptions& o, const gemma::Model& model) {
+  constexpr std::size_t kUsual = 4096;
+  const std::size_t trained = model.config().context_length;
+  if (o.engine.context > trained) {
+    throw std::runtime_error(model.path() + ": a context of " + std::to_string(o.engine.context) +
+                             " tokens, but the model was trained for at most " +
+                             std::to_string(trained));
+  }
+  return o.engine.context != 0 ? o.engine.context : (std::min)(trained, kUsual);
+}
+
 inline Json info_json(const InfoOptions& o, const gemma::Model& model) {
   const gemma::Config& c = model.config();
+  const std::size_t context = context_of(o, model);
   std::map<std::string, std::pair<std::size_t, std::uint64_t>> formats;
   for (const gemma::TensorView& tensor : model.file().tensors()) {
     auto& [count, bytes] = formats[gemma::quant::dtype_name(tensor.type)];
@@ -49,7 +62,10 @@ inline Json info_json(const InfoOptions& o, const gemma::Model& model) {
     memory[choice.name] = {{"weights", plan.weights}, {"kv_cache", plan.kv_cache},
                            {"scratch", plan.scratch}, {"total", plan.total()}};
   }
-  const gemma::Session session(model, o.engine.session_options());
+  // Tells which backend would be chosen without taking the memory of the whole context.
+  gemma::SessionOptions probe = o.engine.session_options();
+  probe.context = 1;
+  const gemma::Session session(model, probe);
   const gemma::Tokenizer& t = model.tokenizer();
   Json tokenizer = {{"kind", t.kind() == gemma::TokenizerKind::merges ? "ranked merges"
                                                                       : "SentencePiece BPE"},
@@ -58,6 +74,7 @@ inline Json info_json(const InfoOptions& o, const gemma::Model& model) {
                     {"stop_ids", model.stop_ids()}};
   if (t.bos()) tokenizer["bos"] = *t.bos();
   if (t.eos()) tokenizer["eos"] = *t.eos();
+  if (t.unknown()) tokenizer["unknown"] = *t.unknown();
   return {{"file", model.path()},
           {"format", "GGUF v" + std::to_string(model.file().version())},
           {"family", gemma::family_name(c.family)},
@@ -74,7 +91,7 @@ inline Json info_json(const InfoOptions& o, const gemma::Model& model) {
           {"tensors", tensors},
           {"tokenizer", tokenizer},
           {"chat_remark", model.chat_format_remark()},
-          {"context", session.context()},
+          {"context", context},
           {"memory", memory},
           {"backend", session.backend()},
           {"backend_reason", session.backend_reason()}};
@@ -125,8 +142,11 @@ inline void print_info(const Json& i) {
               << '\n';
   }
   const Json& t = i["tokenizer"];
-  std::cout << "tokenizer: " << text(t["kind"]) << ", " << t["pieces"] << " pieces, stops at "
-            << t["stop_ids"].dump() << '\n';
+  std::cout << "tokenizer: " << text(t["kind"]) << ", " << t["pieces"] << " pieces";
+  for (const char* special : {"bos", "eos", "unknown"}) {
+    if (t.contains(special)) std::cout << ", " << special << ' ' << t[special];
+  }
+  std::cout << ", stops at " << t["stop_ids"].dump() << '\n';
   if (!text(i["chat_remark"]).empty()) std::cout << "chat: " << text(i["chat_remark"]) << '\n';
   std::cout << "memory at a context of " << i["context"] << ", by type of the KV cache\n";
   for (const auto& [name, plan] : i["memory"].items()) {
@@ -138,7 +158,7 @@ inline void print_info(const Json& i) {
 }
 
 inline int info(const InfoOptions& o) {
-  const gemma::Model model = load_model(o.engine.model);
+  const gemma::Model model = gemma::load(o.engine.model);
   const Json json = info_json(o, model);
   o.json ? print_json(json) : print_info(json);
   return 0;
@@ -149,6 +169,10 @@ inline void add_info(CLI::App& app, Action& action) {
   auto o = std::make_shared<InfoOptions>();
   o->engine.add_to(*sub);
   sub->add_flag("--json", o->json, "print JSON");
+  sub->footer(
+      "Examples:\n"
+      "  gemma info model.gguf\n"
+      "  gemma info model.gguf --ctx 32768 --json");
   sub->callback([o, &action] { action = [o] { return info(*o); }; });
 }
 
@@ -167,6 +191,7 @@ inline void add_devices(CLI::App& app, Action& action) {
   CLI::App* sub = app.add_subcommand("devices", "List the devices that could run a model");
   auto json = std::make_shared<bool>(false);
   sub->add_flag("--json", *json, "print JSON");
+  sub->footer("Example:\n  gemma devices --json");
   sub->callback([json, &action] { action = [json] { return devices(*json); }; });
 }
 

@@ -2,59 +2,151 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <numeric>
 
 #include "common.hpp"
 
 namespace cli {
 
+/// Gives the logits after token ids row by row, by a session or by the reference model.
+class Evaluator {
+ public:
+  /// `longest`: the most ids that will be read at once.
+  Evaluator(const EngineOptions& engine, const gemma::Model& model, bool reference,
+            std::size_t longest)
+      : model_(model) {
+    if (reference) return;
+    gemma::SessionOptions options = engine.session_options();
+    if (options.context == 0) {
+      options.context = (std::min)(longest, model.config().context_length);
+    }
+    session_.emplace(model, options);
+  }
+
+  std::string backend() const { return session_ ? session_->backend() : "reference"; }
+
+  /// The logits after the last `rows` of `ids`, which nothing precedes.
+  void read(const std::vector<TokenId>& ids, std::size_t rows, const gemma::LogitsSink& sink,
+            const std::function<void(std::size_t done)>& progress) {
+    if (!session_) return read_by_reference(ids, rows, sink, progress);
+    const Interrupt interrupt(*session_);
+    session_->reset();
+    gemma::Outputs outputs;
+    outputs.logit_rows = rows;
+    outputs.logits = sink;
+    const auto on_progress = [&](const gemma::Progress& p) {
+      progress(static_cast<std::size_t>(p.done));
+      return true;
+    };
+    session_->try_evaluate(ids, outputs, on_progress).value();
+    // A session does not report what came during its last batch.
+    if (Interrupt::hit()) throw gemma::Error(gemma::ErrorCode::cancelled, "cancelled");
+  }
+
+ private:
+  void read_by_reference(const std::vector<TokenId>& ids, std::size_t rows,
+                         const gemma::LogitsSink& sink,
+                         const std::function<void(std::size_t done)>& progress) {
+    const std::size_t vocab = model_.config().vocab_size;
+    for (const TokenId id : ids) {
+      if (static_cast<std::size_t>(id) < vocab) continue;
+      throw std::runtime_error("token id " + std::to_string(id) +
+                               " is not in the vocabulary [0, " + std::to_string(vocab) + ")");
+    }
+    gemma::reference::Model runner(model_.config(), model_.weights());
+    constexpr std::size_t kChunk = 64;  // bounds the memory that rows of logits take
+    for (std::size_t done = 0; done < ids.size();) {
+      const std::size_t count = (std::min)(kChunk, ids.size() - done);
+      const std::size_t end = done + count;
+      const std::size_t wanted = end - (std::min)(end, (std::max)(done, ids.size() - rows));
+      gemma::reference::Matrix logits =
+          runner.forward(Span<const TokenId>(ids.data() + done, count), wanted);
+      for (std::size_t r = 0; r < wanted; ++r) {
+        sink(end - wanted + r, Span<float>(logits.row(r), logits.cols));
+      }
+      done = end;
+      progress(done);
+    }
+  }
+
+  gemma::Model model_;
+  std::optional<gemma::Session> session_;
+};
+
+inline double logsumexp(Span<const float> row) {
+  double largest = double{row[0]};
+  for (const float x : row) largest = (std::max)(largest, double{x});
+  double sum = 0.0;
+  for (const float x : row) sum += std::exp(double{x} - largest);
+  return largest + std::log(sum);
+}
+
+/// Ids of the `count` largest logits, the largest first; NaN is smaller than all.
+inline std::vector<TokenId> largest_logits(Span<const float> row, std::size_t count) {
+  std::vector<TokenId> order(row.size());
+  std::iota(order.begin(), order.end(), 0);
+  const auto kept = static_cast<std::ptrdiff_t>((std::min)(count, row.size()));
+  const auto value = [&](TokenId id) {
+    const float x = row[static_cast<std::size_t>(id)];
+    return std::isnan(x) ? -std::numeric_limits<float>::infinity() : x;
+  };
+  std::partial_sort(order.begin(), order.begin() + kept, order.end(), [&](TokenId a, TokenId b) {
+    return value(a) > value(b) || (value(a) == value(b) && a < b);
+  });
+  order.resize(static_cast<std::size_t>(kept));
+  return order;
+}
+
 struct LogitsOptions {
   EngineOptions engine;
-  std::string ids;
+  std::optional<std::vector<TokenId>> ids;
   std::size_t last = 1;
   std::size_t top = 0;
   bool reference = false;
 };
 
 /// One position as JSON text, written at once: a full row is long.
-inline void print_position(std::size_t position, Span<float> row, std::size_t top) {
-  std::vector<TokenId> order(row.size());
-  std::iota(order.begin(), order.end(), 0);
-  const std::size_t kept = (std::min)((std::max)(top, std::size_t{1}), row.size());
-  const auto at = [&](TokenId id) { return row[static_cast<std::size_t>(id)]; };
-  std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(kept), order.end(),
-                    [&](TokenId a, TokenId b) { return at(a) > at(b) || (at(a) == at(b) && a < b); });
+inline void print_position(std::size_t position, Span<const float> row, std::size_t top) {
   // JSON knows no NaN or infinity.
   const auto print_number = [](double x) {
     std::isfinite(x) ? std::printf("%.9g", x) : std::printf("null");
   };
-  std::printf("{\"pos\":%zu,\"argmax\":%d,\"logsumexp\":", position, order[0]);
+  std::printf("{\"pos\":%zu,\"argmax\":%d,\"logsumexp\":", position, gemma::greedy_token(row));
   print_number(logsumexp(row));
-  std::printf(top > 0 ? ",\"top\":[" : ",\"logits\":[");
-  for (std::size_t i = 0; i < (top > 0 ? kept : row.size()); ++i) {
-    if (i > 0) std::printf(",");
-    if (top > 0) std::printf("[%d,", order[i]);
-    print_number(double{top > 0 ? at(order[i]) : row[i]});
-    if (top > 0) std::printf("]");
+  if (top > 0) {
+    const char* before = ",\"top\":[";
+    for (const TokenId id : largest_logits(row, top)) {
+      std::printf("%s[%d,", std::exchange(before, ","), id);
+      print_number(double{row[static_cast<std::size_t>(id)]});
+      std::printf("]");
+    }
+  } else {
+    const char* before = ",\"logits\":[";
+    for (const float x : row) {
+      std::printf("%s", std::exchange(before, ","));
+      print_number(double{x});
+    }
   }
   std::printf("]}");
 }
 
 inline int logits(const LogitsOptions& o) {
-  const std::vector<TokenId> ids = parse_ids(o.ids);
-  const gemma::Model model = load_model(o.engine.model);
+  const std::vector<TokenId>& ids = *o.ids;
+  const gemma::Model model = gemma::load(o.engine.model);
   const std::size_t rows = o.last == 0 ? ids.size() : (std::min)(o.last, ids.size());
-  std::string backend = o.reference ? "reference" : "cpu";
-  bool first = true;
-  evaluate(
-      o.engine, model, o.reference, ids, rows,
+  Evaluator evaluator(o.engine, model, o.reference, ids.size());
+  ProgressLine progress("tokens");
+  const std::string head = "{\"backend\":" + Json(evaluator.backend()).dump() + ",\"positions\":[";
+  const char* before = head.c_str();
+  evaluator.read(
+      ids, rows,
       [&](std::size_t position, Span<float> row) {
-        if (first) std::printf("{\"backend\":%s,\"positions\":[", Json(backend).dump().c_str());
-        if (!first) std::printf(",");
-        first = false;
+        std::printf("%s", std::exchange(before, ","));
         print_position(position, row, o.top);
       },
-      &backend);
+      [&](std::size_t done) { progress.update("reading", done, ids.size()); });
   std::printf("]}\n");
   return 0;
 }
@@ -62,30 +154,36 @@ inline int logits(const LogitsOptions& o) {
 inline void add_logits(CLI::App& app, Action& action) {
   CLI::App* sub = app.add_subcommand("logits", "Print the logits after given token ids, as JSON");
   auto o = std::make_shared<LogitsOptions>();
-  o->engine.add_to(*sub);
-  sub->add_option("--ids", o->ids, "token ids: 2,105,…")->required();
-  sub->add_option("--last", o->last, "positions to print; 0: all")->capture_default_str();
-  sub->add_option("--top", o->top, "print only the K largest logits of each position");
+  o->engine.add_to(*sub, "as many as there are ids");
+  add_ids(*sub, "--ids", o->ids, "token ids: 2,105,…")->required();
+  sub->add_option("--last", o->last, "positions to print, counted from the end; 0: all")
+      ->capture_default_str()->check(whole_number());
+  sub->add_option("--top", o->top, "print only the K largest logits of each position; 0: all")
+      ->capture_default_str()->check(whole_number());
   sub->add_flag("--reference", o->reference, "use the scalar float32 reference model");
+  sub->footer(
+      "Examples:\n"
+      "  gemma logits model.gguf --ids 2,651,5134 --top 10\n"
+      "  gemma logits model.gguf --ids 2,651,5134 --last 0 --reference");
   sub->callback([o, &action] { action = [o] { return logits(*o); }; });
 }
 
 struct ScoreOptions {
   EngineOptions engine;
-  std::string file;
-  std::string ids;
+  std::optional<std::string> file;
+  std::optional<std::vector<TokenId>> ids;
   bool reference = false;
 };
 
 /// The contexts to score: the given ids, or windows of a file that each begin with BOS.
 inline std::vector<std::vector<TokenId>> windows_of(const ScoreOptions& o,
                                                     const gemma::Model& model) {
-  if (!o.ids.empty()) return {parse_ids(o.ids)};
+  if (o.ids) return {*o.ids};
   constexpr std::size_t kUsual = 2048;
   const std::size_t size = o.engine.context != 0
                                ? o.engine.context
                                : (std::min)(kUsual, model.config().context_length);
-  const std::vector<TokenId> text = model.tokenizer().encode(read_file(o.file));
+  const std::vector<TokenId> text = model.tokenizer().encode(read_file(*o.file));
   const bool bos = model.tokenizer().bos().has_value();
   if (size < 2) throw UsageError("--ctx must be at least 2 to predict anything");
   std::vector<std::vector<TokenId>> windows;
@@ -102,22 +200,32 @@ inline std::vector<std::vector<TokenId>> windows_of(const ScoreOptions& o,
 }
 
 inline int score(const ScoreOptions& o) {
-  const gemma::Model model = load_model(o.engine.model);
+  const gemma::Model model = gemma::load(o.engine.model);
+  const std::vector<std::vector<TokenId>> windows = windows_of(o, model);
+  std::size_t total = 0;
+  std::size_t longest = 0;
+  for (const std::vector<TokenId>& ids : windows) {
+    total += ids.size();
+    longest = (std::max)(longest, ids.size());
+  }
+  if (longest < 2) throw std::runtime_error("nothing to score: at least two tokens are needed");
+  Evaluator evaluator(o.engine, model, o.reference, longest);
+  ProgressLine progress("tokens");
   double nll = 0.0;
   std::size_t predicted = 0;
+  std::size_t before = 0;
   const auto start = std::chrono::steady_clock::now();
-  for (const std::vector<TokenId>& ids : windows_of(o, model)) {
-    std::string backend;
-    evaluate(
-        o.engine, model, o.reference, ids, ids.size(),
+  for (const std::vector<TokenId>& ids : windows) {
+    evaluator.read(
+        ids, ids.size(),
         [&](std::size_t position, Span<float> row) {
           if (position + 1 == ids.size()) return;
           nll += logsumexp(row) - double{row[static_cast<std::size_t>(ids[position + 1])]};
           ++predicted;
         },
-        &backend);
+        [&](std::size_t done) { progress.update("scoring", before + done, total); });
+    before += ids.size();
   }
-  if (predicted == 0) throw std::runtime_error("nothing to score: at least two tokens are needed");
   const double mean = nll / static_cast<double>(predicted);
   print_json({{"tokens", predicted},
               {"nll", mean},
@@ -129,12 +237,17 @@ inline int score(const ScoreOptions& o) {
 inline void add_score(CLI::App& app, Action& action) {
   CLI::App* sub = app.add_subcommand("score", "Measure perplexity of a text or of token ids");
   auto o = std::make_shared<ScoreOptions>();
-  o->engine.add_to(*sub);
+  o->engine.add_to(*sub, "2048 for a file, else as many as there are ids");
   CLI::Option_group* input = sub->add_option_group("text", "what to score (one of)");
-  input->add_option("--file", o->file, "a text, cut into windows of --ctx tokens (2048)");
-  input->add_option("--ids", o->ids, "token ids in one context: 2,105,…");
+  add_text(*input, "--file", o->file,
+           "a text, cut into windows of --ctx tokens that begin with BOS; - is standard input");
+  add_ids(*input, "--ids", o->ids, "token ids in one context: 2,105,…");
   input->require_option(1);
   sub->add_flag("--reference", o->reference, "use the scalar float32 reference model");
+  sub->footer(
+      "Examples:\n"
+      "  gemma score model.gguf --file book.txt --ctx 2048\n"
+      "  gemma score model.gguf --ids 2,651,5134,576 --reference");
   sub->callback([o, &action] { action = [o] { return score(*o); }; });
 }
 

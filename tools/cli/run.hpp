@@ -7,9 +7,9 @@ namespace cli {
 
 struct RunOptions {
   EngineOptions engine;
-  std::string prompt;
-  std::string prompt_file;
-  std::string prompt_ids;
+  std::optional<std::string> prompt;
+  std::optional<std::string> prompt_file;
+  std::optional<std::vector<TokenId>> prompt_ids;
   gemma::GenerateOptions generate;
   bool chat = false;
   bool json = false;
@@ -18,9 +18,10 @@ struct RunOptions {
 
 /// The ids to read: as given, or the prompt's, in a turn with --chat.
 inline std::vector<TokenId> prompt_of(const RunOptions& o, const gemma::Model& model) {
-  if (!o.prompt_ids.empty()) return parse_ids(o.prompt_ids);
-  const std::string text = o.prompt_file.empty() ? o.prompt : read_file(o.prompt_file);
+  if (o.prompt_ids) return *o.prompt_ids;
+  const std::string text = o.prompt_file ? read_file(*o.prompt_file) : *o.prompt;
   if (o.chat) {
+    remark_on_chat_format(model);
     return gemma::encode_chat(model.tokenizer(), model.chat_format(),
                               {{gemma::Role::user, text}})
         .value();
@@ -38,7 +39,7 @@ inline void check(const gemma::GenerateOptions& options) {
 
 inline int run(const RunOptions& o) {
   check(o.generate);
-  const gemma::Model model = load_model(o.engine.model);
+  const gemma::Model model = gemma::load(o.engine.model);
   const std::vector<TokenId> prompt = prompt_of(o, model);
   gemma::Session session(model, o.engine.session_options());
   Interrupt interrupt(session);
@@ -53,6 +54,7 @@ inline int run(const RunOptions& o) {
     result = session.generate(
         Span<const TokenId>(prompt),
         [&](std::string_view piece) {
+          progress.clear();
           if (!o.json) std::cout << piece << std::flush;
           return static_cast<bool>(std::cout);
         },
@@ -84,17 +86,20 @@ inline int run(const RunOptions& o) {
 
 inline void add_sampling(CLI::App& app, gemma::GenerateOptions& o) {
   gemma::SamplerOptions& s = o.sampler;
-  app.add_option("--max-tokens", o.max_tokens, "tokens to write at most")->capture_default_str();
+  app.add_option("--max-tokens", o.max_tokens, "tokens to write at most")
+      ->capture_default_str()->check(whole_number());
   app.add_option("--temperature", s.temperature, "0 is greedy; higher is bolder")
       ->capture_default_str();
-  app.add_option("--top-k", s.top_k, "keep the K likeliest tokens; 0: all")->capture_default_str();
-  app.add_option("--top-p", s.top_p, "keep the likeliest that together reach P")
+  app.add_option("--top-k", s.top_k, "keep the K likeliest tokens; 0: all")
+      ->capture_default_str()->check(whole_number());
+  app.add_option("--top-p", s.top_p, "keep the likeliest that together reach P; 1: all")
       ->capture_default_str();
-  app.add_option("--min-p", s.min_p, "drop those below P times the likeliest")
+  app.add_option("--min-p", s.min_p, "drop those below P times the likeliest; 0: none")
       ->capture_default_str();
-  app.add_option("--repeat-penalty", s.repeat_penalty, "above 1: repeat less")
+  app.add_option("--repeat-penalty", s.repeat_penalty, "above 1: repeat less; 1: off")
       ->capture_default_str();
-  app.add_option("--seed", s.seed, "the same seed writes the same text")->capture_default_str();
+  app.add_option("--seed", s.seed, "the same seed writes the same text")
+      ->capture_default_str()->check(whole_number());
   app.add_option("--stop", o.stop, "a text that ends the answer; may be given several times")
       ->allow_extra_args(false);
   app.add_flag("--ignore-eos", o.ignore_eos, "go on after the tokens that end an answer");
@@ -105,12 +110,14 @@ inline void add_run(CLI::App& app, Action& action) {
   auto o = std::make_shared<RunOptions>();
   o->engine.add_to(*sub);
   CLI::Option_group* prompt = sub->add_option_group("prompt", "what to continue (one of)");
-  prompt->add_option("--prompt", o->prompt, "the text itself");
-  prompt->add_option("--prompt-file", o->prompt_file, "a file with the text; - is standard input");
-  prompt->add_option("--prompt-ids", o->prompt_ids, "token ids, read exactly as given: 2,105,…");
+  add_text(*prompt, "--prompt", o->prompt, "the text itself");
+  add_text(*prompt, "--prompt-file", o->prompt_file, "a file with the text; - is standard input");
+  CLI::Option* ids = add_ids(*prompt, "--prompt-ids", o->prompt_ids,
+                             "token ids, read exactly as given: 2,105,…");
   prompt->require_option(1);
   add_sampling(*sub, o->generate);
-  sub->add_flag("--chat", o->chat, "put the prompt into a user's turn of the model's format");
+  sub->add_flag("--chat", o->chat, "put the prompt into a user's turn of the model's format")
+      ->excludes(ids);
   sub->add_flag("--json", o->json, "print one JSON object instead");
   sub->add_flag("--quiet", o->quiet, "no closing line with rates");
   sub->footer(
