@@ -7,9 +7,9 @@ namespace cli {
 
 struct TokenizeOptions {
   EngineOptions engine;
-  std::string text;
-  std::string file;
-  std::string hex_lines;
+  std::optional<std::string> text;
+  std::optional<std::string> file;
+  std::optional<std::string> hex_lines;
   bool parse_special = false;
   bool bos = false;
   bool json = false;
@@ -43,29 +43,33 @@ inline void print_ids(const std::vector<TokenId>& ids) {
   std::cout << '\n';
 }
 
+inline Json ids_json(const gemma::Tokenizer& tokenizer, const std::vector<TokenId>& ids) {
+  Json pieces = Json::array();
+  for (const TokenId id : ids) pieces.push_back(std::string(tokenizer.piece(id)));
+  return {{"ids", ids}, {"pieces", pieces}};
+}
+
 inline int tokenize(const TokenizeOptions& o) {
-  const gemma::Model model = load_model(o.engine.model);
+  const gemma::Model model = gemma::load(o.engine.model);
+  const gemma::Tokenizer& tokenizer = model.tokenizer();
   gemma::EncodeOptions encode;
   encode.bos = o.bos;
   encode.parse_special = o.parse_special;
-  if (!o.hex_lines.empty()) {
-    std::istringstream lines(read_file(o.hex_lines));
-    std::size_t number = 0;
-    for (std::string line; std::getline(lines, line);) {
-      const std::string where = o.hex_lines + " line " + std::to_string(++number);
-      print_ids(model.tokenizer().encode(from_hex(line, where), encode));
-    }
+  if (!o.hex_lines) {
+    const std::string text = o.file ? read_file(*o.file) : *o.text;
+    const std::vector<TokenId> ids = tokenizer.encode(text, encode);
+    o.json ? print_json(ids_json(tokenizer, ids)) : print_ids(ids);
     return 0;
   }
-  const std::string text = o.file.empty() ? o.text : read_file(o.file);
-  const std::vector<TokenId> ids = model.tokenizer().encode(text, encode);
-  if (!o.json) {
-    print_ids(ids);
-    return 0;
+  std::istringstream lines(read_file(*o.hex_lines));
+  Json all = Json::array();
+  std::size_t number = 0;
+  for (std::string line; std::getline(lines, line);) {
+    const std::string where = *o.hex_lines + " line " + std::to_string(++number);
+    const std::vector<TokenId> ids = tokenizer.encode(from_hex(line, where), encode);
+    o.json ? all.push_back(ids_json(tokenizer, ids)) : print_ids(ids);
   }
-  Json pieces = Json::array();
-  for (const TokenId id : ids) pieces.push_back(std::string(model.tokenizer().piece(id)));
-  print_json({{"ids", ids}, {"pieces", pieces}});
+  if (o.json) print_json(all);
   return 0;
 }
 
@@ -74,14 +78,19 @@ inline void add_tokenize(CLI::App& app, Action& action) {
   auto o = std::make_shared<TokenizeOptions>();
   o->engine.add_model(*sub);
   CLI::Option_group* input = sub->add_option_group("text", "what to tokenize (one of)");
-  input->add_option("--text", o->text, "the text itself");
-  input->add_option("--file", o->file, "a file; - is standard input");
-  input->add_option("--hex-lines", o->hex_lines,
-                    "a file with one string as hex bytes per line; prints one line of ids for each");
+  add_text(*input, "--text", o->text, "the text itself");
+  add_text(*input, "--file", o->file, "a file; - is standard input");
+  add_text(*input, "--hex-lines", o->hex_lines,
+           "a file with one string as hex bytes per line; prints one line of ids for each");
   input->require_option(1);
   sub->add_flag("--parse-special", o->parse_special, "recognise tokens such as <end_of_turn>");
   sub->add_flag("--bos", o->bos, "begin with the BOS token");
-  sub->add_flag("--json", o->json, "print ids and pieces as JSON");
+  sub->add_flag("--json", o->json, "print ids and pieces as JSON; with --hex-lines, an array");
+  sub->footer(
+      "Examples:\n"
+      "  gemma tokenize model.gguf --text 'Hello world' --json\n"
+      "  gemma tokenize model.gguf --file story.txt --bos\n"
+      "  gemma tokenize model.gguf --text '<start_of_turn>user' --parse-special");
   sub->callback([o, &action] { action = [o] { return tokenize(*o); }; });
 }
 
@@ -91,8 +100,9 @@ struct DetokenizeOptions {
 };
 
 inline int detokenize(const DetokenizeOptions& o) {
-  const std::vector<TokenId> ids = parse_ids(o.ids);
-  const gemma::Model model = load_model(o.engine.model);
+  // No ids at all are the empty text.
+  const std::vector<TokenId> ids = o.ids.empty() ? std::vector<TokenId>() : parse_ids(o.ids);
+  const gemma::Model model = gemma::load(o.engine.model);
   for (const TokenId id : ids) {
     if (static_cast<std::size_t>(id) >= model.tokenizer().vocab_size()) {
       throw std::runtime_error("token id " + std::to_string(id) + " is not in the vocabulary [0, " +
@@ -108,6 +118,7 @@ inline void add_detokenize(CLI::App& app, Action& action) {
   auto o = std::make_shared<DetokenizeOptions>();
   o->engine.add_model(*sub);
   sub->add_option("--ids", o->ids, "token ids: 2,105,…")->required();
+  sub->footer("Example:\n  gemma detokenize model.gguf --ids 2,9259,1902");
   sub->callback([o, &action] { action = [o] { return detokenize(*o); }; });
 }
 
