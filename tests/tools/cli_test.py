@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 GEMMA, MODEL = sys.argv[1], sys.argv[2]
@@ -80,6 +81,24 @@ class Run(Case):
         b = json.loads(self.out("run", MODEL, "--prompt-file", "-", *args, stdin=b"hello"))
         self.assertEqual(a["prompt_ids"], b["prompt_ids"])
 
+    def test_json_is_utf8_whatever_the_bytes(self):
+        # Random text of a small model is full of lone byte tokens.
+        out = self.out("run", MODEL, "--prompt", "hi", "--ignore-eos", "--max-tokens", 300, "--json")
+        self.assertIn("\ufffd", json.loads(out.decode("utf-8"))["text"])
+
+    def test_stop_strings_and_texts_that_look_like_options(self):
+        args = ("run", MODEL, "--prompt", "--json", "--max-tokens", 12, "--temperature", 0, "--ignore-eos", "--json")
+        text = self.json(*args)["text"]
+        stop = next(c for c in text[1:] if c.isascii() and c.isalpha())
+        cut = self.json(*args, "--stop", "[never,found]", "--stop", stop)
+        self.assertEqual(cut["stop"], "stop_string")
+        self.assertEqual(cut["text"], text[:text.index(stop)])
+
+    def test_chat_wraps_the_prompt_in_a_turn(self):
+        ids = self.json("run", MODEL, "--chat", "--prompt", "hi", "--max-tokens", 1, "--json")["prompt_ids"]
+        turn = "<bos><start_of_turn>user\nhi<end_of_turn>\n<start_of_turn>model\n"
+        self.assertEqual(ids, self.json("tokenize", MODEL, "--text", turn, "--parse-special", "--json")["ids"])
+
     def test_interrupt_stops_cleanly(self):
         process = subprocess.Popen([GEMMA, "run", MODEL, "--prompt-ids", self.IDS, "--max-tokens", "4000",
                                     "--ignore-eos"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -111,10 +130,22 @@ class Tokens(Case):
             self.assertEqual(len(lines), 4)
             self.assertEqual(lines[0], self.out("tokenize", MODEL, "--text", "Hello").decode().strip())
             self.assertEqual(lines[1], "")
+            rows = self.json("tokenize", MODEL, "--hex-lines", f.name, "--json")
+            self.assertEqual([" ".join(map(str, row["ids"])) for row in rows], lines[:3])
         with tempfile.NamedTemporaryFile("w", suffix=".hex") as f:
             f.write("zz\n")
             f.flush()
             self.fails(1, "line 1", "tokenize", MODEL, "--hex-lines", f.name)
+        with tempfile.NamedTemporaryFile("w", suffix=".hex") as f:
+            f.write("48\n4\n")
+            f.flush()
+            done = gemma("tokenize", MODEL, "--hex-lines", f.name)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(b"line 2", done.stderr)
+
+    def test_empty_text(self):
+        self.assertEqual(self.out("tokenize", MODEL, "--text", ""), b"\n")
+        self.assertEqual(self.out("detokenize", MODEL, "--ids", ""), b"")
 
 
 class Numbers(Case):
@@ -142,16 +173,48 @@ class Numbers(Case):
         self.assertEqual(a["tokens"], 5)
         b = self.json("score", MODEL, "--ids", self.IDS, "--reference")
         self.assertAlmostEqual(a["nll"], b["nll"], delta=0.01)
+        rows = self.json("logits", MODEL, "--ids", self.IDS, "--last", 0)["positions"]
+        ids = [int(i) for i in self.IDS.split(",")]
+        nll = [row["logsumexp"] - row["logits"][next_id] for row, next_id in zip(rows, ids[1:])]
+        self.assertAlmostEqual(a["nll"], sum(nll) / len(nll), places=5)
         with tempfile.NamedTemporaryFile(suffix=".txt") as f:
             f.write(b"some words to be scored, twice over")
             f.flush()
             self.assertGreater(self.json("score", MODEL, "--file", f.name, "--ctx", 8)["perplexity"], 1)
+            # Every token of the text is predicted once, whatever the window.
+            text_ids = self.json("tokenize", MODEL, "--file", f.name, "--json")["ids"]
+            for window in (2, 8, 1000):
+                self.assertEqual(self.json("score", MODEL, "--file", f.name, "--ctx", window)["tokens"], len(text_ids))
+
+    def test_interrupt_ends_a_score_of_many_short_windows(self):
+        with tempfile.NamedTemporaryFile(suffix=".txt") as f:
+            f.write(b"some words to be scored " * 100000)
+            f.flush()
+            for delay in (1, 2, 4, 8):
+                process = subprocess.Popen([GEMMA, "score", MODEL, "--file", f.name, "--ctx", "64"],
+                                           stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                try:
+                    time.sleep(delay)
+                    process.send_signal(signal.SIGINT)
+                    out, errors = process.communicate(timeout=10)
+                finally:
+                    process.kill()
+                if process.returncode != -signal.SIGINT:  # that came before scoring began
+                    break
+        self.assertEqual((process.returncode, out), (130, b""))
+        self.assertEqual(errors, b"gemma: error: cancelled\n")
+
+    def test_small_batches_read_the_same(self):
+        args = ("logits", MODEL, "--ids", self.IDS, "--last", 0, "--top", 2)
+        self.assertEqual(self.json(*args), self.json(*args, "--batch", 2))
 
     def test_bench(self):
         result = self.json("bench", MODEL, "-p", "16,8", "-n", 4, "-t", "1,2", "-r", 2, "--json")
         self.assertEqual([(r["test"], r["threads"]) for r in result["rows"]],
                          [(t, n) for n in (1, 2) for t in ("pp16", "pp8", "tg4")])
         self.assertEqual(len(result["rows"][0]["tok_s_all"]), 2)
+        only_decode = self.json("bench", MODEL, "-p", 0, "-n", 4, "-t", 1, "-r", 1, "--json")["rows"]
+        self.assertEqual([row["test"] for row in only_decode], ["tg4"])
         for key in ("load_s", "peak_rss_mb", "bandwidth_gb_s"):
             self.assertGreater(result[key], 0)
 
@@ -177,6 +240,20 @@ class Help(Case):
         self.fails(2, "not a token id", "logits", MODEL, "--ids", "2,-5")
         self.fails(2, "backend", "run", MODEL, "--prompt", "a", "--backend", "tpu")
         self.fails(2, "", "frobnicate")
+        self.fails(2, "frobnicate", "frobnicate")
+        self.fails(2, "--chat", "run", MODEL, "--chat", "--prompt-ids", "2")
+        for ids in ("", "2,", "2,,3", "2,1.5", "2,99999999999"):
+            self.fails(2, "not a token id", "run", MODEL, "--prompt-ids", ids)
+
+    def test_numbers_out_of_range_are_wrong_use(self):
+        for option in ("--max-tokens", "--top-k", "--seed", "--ctx", "--threads", "--batch"):
+            for number in ("-1", "2.5", "99999999999999999999999"):
+                self.fails(2, option, "run", MODEL, "--prompt", "a", option, number)
+        self.fails(2, "--last", "logits", MODEL, "--ids", "2", "--last", "-1")
+        self.fails(2, "--top", "logits", MODEL, "--ids", "2", "--top", "-1")
+        self.fails(2, "-p", "bench", MODEL, "-p", "-4")
+
+    def test_wrong_sampling_is_wrong_use(self):
         self.fails(2, "temperature", "run", MODEL, "--prompt", "a", "--temperature", "-1")
         self.fails(2, "top-p", "run", MODEL, "--prompt", "a", "--top-p", "1.5")
 
@@ -185,6 +262,12 @@ class Help(Case):
         self.fails(1, "not in the vocabulary", "logits", MODEL, "--ids", "99999999")
         self.fails(1, "not in the vocabulary", "detokenize", MODEL, "--ids", "99999999")
         self.fails(1, "OpenCL", "run", MODEL, "--prompt", "a", "--backend", "opencl")
+        self.fails(1, "32768", "info", MODEL, "--ctx", 99999)
+        with tempfile.TemporaryDirectory() as folder:
+            self.fails(1, folder, "run", MODEL, "--prompt-file", folder)
+        self.fails(1, "no-such", "score", MODEL, "--file", "no-such.txt")
+        self.fails(1, "two tokens", "score", MODEL, "--ids", "2")
+        self.fails(1, "two lines", "info", "two\nlines")
         with tempfile.NamedTemporaryFile(suffix=".gguf") as f:
             with open(MODEL, "rb") as model:
                 f.write(model.read(5000))
