@@ -72,7 +72,7 @@ inline int run(const RunOptions& o) {
                   {"prefill_tok_s", result.prefill_rate()},
                   {"decode_tok_s", result.decode_rate()}}}});
   } else {
-    std::cout << '\n';
+    std::cout << '\n' << std::flush;
     if (!o.quiet) {
       std::fprintf(stderr,
                    "gemma: %zu tokens read at %.1f/s, %zu written at %.1f/s, ended by %s; %s: %s\n",
