@@ -100,8 +100,8 @@ class Run(Case):
         self.assertEqual(ids, self.json("tokenize", MODEL, "--text", turn, "--parse-special", "--json")["ids"])
 
     def test_interrupt_stops_cleanly(self):
-        process = subprocess.Popen([GEMMA, "run", MODEL, "--prompt-ids", self.IDS, "--max-tokens", "4000",
-                                    "--ignore-eos"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process = subprocess.Popen([GEMMA, "run", MODEL, "--prompt-ids", self.IDS, "--max-tokens", "30000",
+                                    "--ctx", "32000", "--ignore-eos"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         process.stdout.read(1)
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
