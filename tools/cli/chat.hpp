@@ -124,6 +124,7 @@ inline int chat(const ChatOptions& o) {
   Conversation conversation(model, o);
   std::cout << "Chat with " << gemma::family_name(model.config().family)
             << "; /help lists the commands, ctrl-D ends.\n";
+  std::signal(SIGINT, SIG_IGN);  // ctrl-C stops an answer, never the conversation
   for (std::string line; std::cout << "> " << std::flush && std::getline(std::cin, line);) {
     if (line.empty()) continue;
     try {

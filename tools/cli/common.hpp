@@ -145,14 +145,14 @@ class Interrupt {
   explicit Interrupt(gemma::Session& session) {
     current() = &session;
     hit_flag() = false;
-    std::signal(SIGINT, [](int) {
+    before_ = std::signal(SIGINT, [](int) {
       std::signal(SIGINT, SIG_DFL);
       hit_flag() = true;
       if (gemma::Session* s = current()) s->cancel();
     });
   }
   ~Interrupt() {
-    std::signal(SIGINT, SIG_DFL);
+    std::signal(SIGINT, before_);
     current() = nullptr;
   }
   Interrupt(const Interrupt&) = delete;
@@ -169,6 +169,8 @@ class Interrupt {
     static std::atomic<gemma::Session*> session{nullptr};
     return session;
   }
+
+  void (*before_)(int) = SIG_DFL;
 };
 
 /// Options of every command that runs a model.
