@@ -6,6 +6,7 @@
 // | GEMMA_DYNAMIC_DISPATCH     | off     | compile several SIMD targets and choose at run time       |
 // | GEMMA_SEPARATE_COMPILATION | off     | headers only declare; one file includes <gemma/src.hpp>   |
 // | GEMMA_OPENCL               | off     | the OpenCL backend                                        |
+// | GEMMA_HUGGINGFACE          | off     | load Hugging Face folders (needs nlohmann/json)           |
 // | GEMMA_NO_EXCEPTIONS        | auto    | only the Result<T> forms exist; nothing throws            |
 // | GEMMA_NAMESPACE_NO_TAG     | off     | drop the inline ABI namespace (at your own risk)          |
 #ifndef GEMMA_CONFIG_HPP_
@@ -87,6 +88,11 @@
 #else
 #define GEMMA_ABI_OPENCL
 #endif
+#if defined(GEMMA_HUGGINGFACE)
+#define GEMMA_ABI_HUGGINGFACE _hf
+#else
+#define GEMMA_ABI_HUGGINGFACE
+#endif
 #if defined(GEMMA_NO_EXCEPTIONS)
 #define GEMMA_ABI_EXCEPTIONS _noexc
 #else
@@ -95,10 +101,10 @@
 
 #define GEMMA_CAT_(a, b) a##b
 #define GEMMA_CAT(a, b) GEMMA_CAT_(a, b)
-#define GEMMA_ABI_NAME_(major, minor, patch, target, ocl, exc) \
-  v##major##_##minor##_##patch##_##target##ocl##exc
-#define GEMMA_ABI_NAME(major, minor, patch, target, ocl, exc) \
-  GEMMA_ABI_NAME_(major, minor, patch, target, ocl, exc)
+#define GEMMA_ABI_NAME_(major, minor, patch, target, ocl, hf, exc) \
+  v##major##_##minor##_##patch##_##target##ocl##hf##exc
+#define GEMMA_ABI_NAME(major, minor, patch, target, ocl, hf, exc) \
+  GEMMA_ABI_NAME_(major, minor, patch, target, ocl, hf, exc)
 
 #if defined(GEMMA_NAMESPACE_NO_TAG)
 #define GEMMA_NAMESPACE_BEGIN namespace gemma {
@@ -107,7 +113,8 @@
 #define GEMMA_NAMESPACE_BEGIN                                                                      \
   namespace gemma {                                                                                \
   inline namespace GEMMA_ABI_NAME(GEMMA_VERSION_MAJOR, GEMMA_VERSION_MINOR, GEMMA_VERSION_PATCH,   \
-                                  GEMMA_ABI_TARGET, GEMMA_ABI_OPENCL, GEMMA_ABI_EXCEPTIONS) {
+                                  GEMMA_ABI_TARGET, GEMMA_ABI_OPENCL, GEMMA_ABI_HUGGINGFACE,        \
+                                  GEMMA_ABI_EXCEPTIONS) {
 #define GEMMA_NAMESPACE_END \
   }                         \
   }

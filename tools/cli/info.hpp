@@ -43,7 +43,7 @@ inline Json info_json(const InfoOptions& o, const gemma::Model& model) {
   const gemma::Config& c = model.config();
   const std::size_t context = context_of(o, model);
   std::map<std::string, std::pair<std::size_t, std::uint64_t>> formats;
-  for (const gemma::TensorView& tensor : model.file().tensors()) {
+  for (const gemma::TensorView& tensor : model.source().tensors()) {
     auto& [count, bytes] = formats[gemma::quant::dtype_name(tensor.type)];
     ++count;
     bytes += tensor.data.size();
@@ -76,7 +76,7 @@ inline Json info_json(const InfoOptions& o, const gemma::Model& model) {
   if (t.eos()) tokenizer["eos"] = *t.eos();
   if (t.unknown()) tokenizer["unknown"] = *t.unknown();
   return {{"file", model.path()},
-          {"format", "GGUF v" + std::to_string(model.file().version())},
+          {"format", model.source().format()},
           {"family", gemma::family_name(c.family)},
           {"name", c.name},
           {"layers", c.layers.size()},

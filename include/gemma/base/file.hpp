@@ -14,6 +14,11 @@
 
 GEMMA_NAMESPACE_BEGIN
 
+enum class PathKind { nothing, file, folder };
+
+/// What `path` (UTF-8) leads to; a device or pipe counts as a file.
+PathKind path_kind(const std::string& path);
+
 /// The bytes of a file. Movable; views of bytes() stay valid while the object, or the one it was
 /// moved to, lives. A mapped file must not be truncated meanwhile: touching lost pages ends the
 /// process.

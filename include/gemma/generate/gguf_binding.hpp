@@ -4,7 +4,10 @@
 #ifndef GEMMA_GENERATE_GGUF_BINDING_HPP_
 #define GEMMA_GENERATE_GGUF_BINDING_HPP_
 
+#include <cstdint>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "gemma/base/error.hpp"
 #include "gemma/formats/gguf.hpp"
@@ -33,6 +36,28 @@ class FileTensors final : public TensorSource {
 
 /// The tokenizer's pieces as views into the file, which must stay open.
 Result<Vocabulary> read_vocabulary(const File& file);
+
+/// A GGUF file as a model.
+class Source final : public ModelSource {
+ public:
+  explicit Source(File file) : file_(std::move(file)) {}
+
+  const TensorView* find_tensor(const std::string& name) const override {
+    return file_.find_tensor(name);
+  }
+  std::string name() const override { return file_.name(); }
+  std::string format() const override { return "GGUF v" + std::to_string(file_.version()); }
+  std::uint64_t file_bytes() const override { return file_.bytes().size(); }
+  const std::vector<TensorView>& tensors() const override { return file_.tensors(); }
+  Result<Config> read_config() const override { return gguf::read_config(file_); }
+  Result<Vocabulary> read_vocabulary() const override { return gguf::read_vocabulary(file_); }
+  std::vector<TokenId> stop_ids() const override;
+  std::string chat_template() const override;
+  const File* gguf_file() const override { return &file_; }
+
+ private:
+  File file_;
+};
 
 }  // namespace gguf
 GEMMA_NAMESPACE_END

@@ -10,7 +10,8 @@
 
 #include "gemma/base/error.hpp"
 #include "gemma/base/progress.hpp"
-#include "gemma/formats/gguf.hpp"
+#include "gemma/base/file.hpp"
+#include "gemma/generate/model_source.hpp"
 #include "gemma/model/config.hpp"
 #include "gemma/model/weights.hpp"
 #include "gemma/simd/kernels.hpp"
@@ -38,7 +39,8 @@ class Model {
   const Config& config() const { return data_->config; }
   const Weights& weights() const { return data_->weights; }
   const Tokenizer& tokenizer() const { return data_->tokenizer; }
-  const gguf::File& file() const { return data_->file; }
+  /// The files it came from.
+  const ModelSource& source() const { return *data_->source; }
   const std::string& path() const { return data_->path; }
 
   /// Tokens that end an answer: those the file names, and the family's end-of-turn token.
@@ -61,7 +63,7 @@ class Model {
 
   struct Data {
     std::string path;
-    gguf::File file;
+    std::shared_ptr<const ModelSource> source;
     Config config;
     Weights weights;
     Tokenizer tokenizer;
@@ -75,9 +77,13 @@ class Model {
   std::shared_ptr<const Data> data_;
 };
 
-/// Opens a GGUF file and checks all of it that a forward pass will rely on; weights stay in the
-/// file and are paged in on demand. Errors name the file, the tensor or key, what was found and
-/// what was expected.
+/// Opens a GGUF file or, with GEMMA_HUGGINGFACE, a Hugging Face folder, without checking that all
+/// parts of a model are there.
+Result<std::shared_ptr<const ModelSource>> open_model(const std::string& path);
+
+/// Opens a model as open_model() does and checks all of it that a forward pass will rely on; weights
+/// stay in the file and are paged in on demand. Errors name the file, the tensor or key, what was
+/// found and what was expected.
 Result<Model> try_load(const std::string& path, const LoadOptions& options = {});
 
 #if !defined(GEMMA_NO_EXCEPTIONS)

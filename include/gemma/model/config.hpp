@@ -33,6 +33,7 @@ struct LayerConfig {
   float rope_scale = 1.0f;         ///< positions are divided by this (linear scaling)
   bool rope_divided = false;       ///< frequencies are divided by Config::rope_divisors
   std::size_t kv_layer = 0;        ///< whose keys and values it reads: its own, or an earlier one's
+  bool values_are_keys = false;    ///< no value projection: the keys serve as values (K = V)
   /// Gate values below mean + sparsity · deviation are cut off (Gemma 3n); −infinity: none are.
   float sparsity = -std::numeric_limits<float>::infinity();
 };
@@ -59,6 +60,11 @@ struct Config {
   std::size_t expert_width = 0;    ///< I of one expert
   std::vector<LayerConfig> layers;
 };
+
+/// Sets LayerConfig::kv_layer: the last `shared` layers have no keys and values of their own and
+/// take those of the last layer before them that is of the same kind, local or global. False if
+/// there is none for some layer.
+bool share_keys(const std::vector<bool>& local, std::size_t shared, Config& config);
 
 /// Checks that the sizes fit together (no zero sizes, even head sizes, heads divisible by KV heads,
 /// finite positive constants). Errors name `source`, the file, and the size that is wrong.

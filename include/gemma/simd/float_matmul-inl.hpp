@@ -27,13 +27,16 @@ template <class T>
 HWY_INLINE void widen_as(const std::uint8_t* row, std::size_t n, float* out) {
   const DF d;
   const hn::Rebind<T, DF> narrow;
-  const T* p = reinterpret_cast<const T*>(row);
+  const hn::Repartition<std::uint8_t, decltype(narrow)> bytes;  // files may begin a row anywhere
   for_vectors(
       n,
-      [&](std::size_t i)
-          HWY_ATTR { hn::StoreU(hn::PromoteTo(d, hn::LoadU(narrow, p + i)), d, out + i); },
+      [&](std::size_t i) HWY_ATTR {
+        const auto values = hn::BitCast(narrow, hn::LoadU(bytes, row + sizeof(T) * i));
+        hn::StoreU(hn::PromoteTo(d, values), d, out + i);
+      },
       [&](std::size_t i, std::size_t rest) HWY_ATTR {
-        hn::StoreN(hn::PromoteTo(d, hn::LoadN(narrow, p + i, rest)), d, out + i, rest);
+        const auto raw = hn::LoadN(bytes, row + sizeof(T) * i, sizeof(T) * rest);
+        hn::StoreN(hn::PromoteTo(d, hn::BitCast(narrow, raw)), d, out + i, rest);
       });
 }
 HWY_INLINE void widen_row(quant::F16, const std::uint8_t* row, std::size_t n, float* out) {

@@ -23,6 +23,10 @@ inline constexpr std::align_val_t kFileAlignment{64};
 
 }  // namespace detail
 
+GEMMA_INLINE PathKind path_kind(const std::string& path) {
+  return detail::SystemFile::kind(path);
+}
+
 GEMMA_INLINE void MappedFile::Release::operator()(const std::uint8_t* data) const {
   if (mapped) {
     detail::SystemFile::unmap(data, size);

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <string>
 
+#include "gemma/base/file.hpp"
 #include "gemma/base/impl/file_error-inl.hpp"
 
 #if !defined(__wasi__) && !defined(__EMSCRIPTEN__)
@@ -30,6 +31,12 @@ class SystemFile {
   SystemFile& operator=(const SystemFile&) = delete;
   ~SystemFile() {
     if (file_ >= 0) ::close(file_);
+  }
+
+  static PathKind kind(const std::string& path) {
+    struct stat info;
+    if (::stat(path.c_str(), &info) != 0) return PathKind::nothing;
+    return S_ISDIR(info.st_mode) ? PathKind::folder : PathKind::file;
   }
 
   Status open() {

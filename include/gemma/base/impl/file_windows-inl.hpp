@@ -25,6 +25,7 @@
 #include <cstdint>
 #include <string>
 
+#include "gemma/base/file.hpp"
 #include "gemma/base/impl/file_error-inl.hpp"
 
 GEMMA_NAMESPACE_BEGIN
@@ -38,6 +39,14 @@ class SystemFile {
   SystemFile& operator=(const SystemFile&) = delete;
   ~SystemFile() {
     if (file_ != INVALID_HANDLE_VALUE) CloseHandle(file_);
+  }
+
+  static PathKind kind(const std::string& path) {
+    const std::wstring wide = SystemFile(path).wide_path();
+    const DWORD attributes =
+        wide.empty() ? INVALID_FILE_ATTRIBUTES : GetFileAttributesW(wide.c_str());
+    if (attributes == INVALID_FILE_ATTRIBUTES) return PathKind::nothing;
+    return (attributes & FILE_ATTRIBUTE_DIRECTORY) != 0 ? PathKind::folder : PathKind::file;
   }
 
   Status open() {

@@ -58,6 +58,23 @@ class Binder {
     return view(*tensor);
   }
 
+  /// `count` matrices: stacked in NAME.weight, or each in a NAME.i.weight of its own.
+  Result<std::vector<WeightMatrix>> matrices(const std::string& name, std::size_t count,
+                                             std::size_t rows, std::size_t cols) const {
+    std::vector<WeightMatrix> out;
+    if (!has(name + ".0.weight")) {
+      GEMMA_TRY_ASSIGN(const WeightMatrix all, stack(name + ".weight", count, rows, cols));
+      for (std::size_t i = 0; i < count; ++i) out.push_back(rows_of(all, i * rows, rows));
+      return out;
+    }
+    for (std::size_t i = 0; i < count; ++i) {
+      GEMMA_TRY_ASSIGN(const WeightMatrix one,
+                       matrix(name + "." + std::to_string(i) + ".weight", rows, cols));
+      out.push_back(one);
+    }
+    return out;
+  }
+
   /// A look-up table with any number of rows.
   Result<WeightMatrix> table(const std::string& name, std::size_t cols) const {
     GEMMA_TRY_ASSIGN(const TensorView* tensor, require(name));
@@ -83,7 +100,7 @@ class Binder {
     GEMMA_TRY_ASSIGN(w.q, matrix(block + "attn_q.weight", q_rows, config.width));
     if (layer.kv_layer != index) return {};
     GEMMA_TRY_ASSIGN(w.k, matrix(block + "attn_k.weight", k_rows, config.width));
-    if (config.family == Family::gemma4 && !has(block + "attn_v.weight")) return {};
+    if (layer.values_are_keys) return {};
     GEMMA_TRY_ASSIGN(w.v, matrix(block + "attn_v.weight", k_rows, config.width));
     return {};
   }
@@ -99,8 +116,8 @@ class Binder {
  private:
   Result<const TensorView*> require(const std::string& name) const {
     if (const TensorView* tensor = source_.find_tensor(name)) return tensor;
-    return Error(ErrorCode::format, source_.name() + ": tensor '" + source_.own_name(name) +
-                                        "' is missing; the file is incomplete or of another model");
+    return Error(ErrorCode::format, source_.name() + ": tensor '" + source_.own_name(name) + "' " +
+                                        source_.why_missing(name));
   }
 
   Status check_shape(const TensorView& tensor, const std::vector<std::uint64_t>& expected) const {
@@ -232,14 +249,8 @@ inline Status bind_global_extensions(const Binder& bind, const Config& config, W
   }
   if (config.altup_streams == 1) return {};
   const std::size_t others = config.altup_streams - 1;
-  GEMMA_TRY_ASSIGN(const WeightMatrix project,
-                   bind.stack("altup_proj.weight", others, width, width));
-  GEMMA_TRY_ASSIGN(const WeightMatrix unembed,
-                   bind.stack("altup_unembd_proj.weight", others, width, width));
-  for (std::size_t j = 0; j < others; ++j) {
-    w.altup_project.push_back(Binder::rows_of(project, j * width, width));
-    w.altup_unembed.push_back(Binder::rows_of(unembed, j * width, width));
-  }
+  GEMMA_TRY_ASSIGN(w.altup_project, bind.matrices("altup_proj", others, width, width));
+  GEMMA_TRY_ASSIGN(w.altup_unembed, bind.matrices("altup_unembd_proj", others, width, width));
   return {};
 }
 

@@ -160,28 +160,6 @@ inline Result<float> rope_scale(const Keys& keys) {
   return factor == 0.0f ? 1.0f : factor;
 }
 
-/// Whose keys and values each layer reads. The last `shared` layers have none of their own: they
-/// take those of the last layer before them that is of the same kind, local or global.
-inline Status share_keys(const Keys& keys, const std::vector<bool>& local, Config& config) {
-  const std::size_t layers = config.layers.size();
-  GEMMA_TRY_ASSIGN(const std::size_t shared, keys.size_or("attention.shared_kv_layers", 0));
-  if (shared > 0 && shared >= layers) {
-    return keys.error("attention.shared_kv_layers",
-                      "is " + std::to_string(shared) + " of " + std::to_string(layers) + " layers");
-  }
-  const std::size_t first_shared = layers - shared;
-  for (std::size_t i = 0; i < layers; ++i) {
-    std::size_t source = (std::min)(i, first_shared - 1);
-    while (source > 0 && i >= first_shared && local[source] != local[i]) --source;
-    if (local[source] != local[i]) {
-      return keys.error("attention.shared_kv_layers", "leaves layer " + std::to_string(i) +
-                                                          " no layer of its kind to share with");
-    }
-    config.layers[i].kv_layer = source;
-  }
-  return {};
-}
-
 /// Where the gates of Gemma 3n are cut off. Older files do not say: 95 % of the first ten layers'.
 inline Status read_sparsity(const Keys& keys, Config& config) {
   constexpr std::size_t kDefaultLayers = 10;
@@ -234,9 +212,17 @@ inline Status read_layers(const Keys& keys, const Architecture& arch, std::size_
     layer.rope_base = is_local ? local_base : base;
     layer.rope_scale = is_local && own_base ? 1.0f : scale;
     layer.rope_divided = !is_local && !config.rope_divisors.empty();
+    const std::string block = "blk." + std::to_string(i) + ".";
+    layer.values_are_keys = arch.family == Family::gemma4 &&
+                            keys.file().find_tensor(block + "attn_k.weight") != nullptr &&
+                            keys.file().find_tensor(block + "attn_v.weight") == nullptr;
     config.layers.push_back(layer);
   }
-  return share_keys(keys, local, config);
+  GEMMA_TRY_ASSIGN(const std::size_t shared, keys.size_or("attention.shared_kv_layers", 0));
+  if (share_keys(local, shared, config)) return {};
+  return keys.error("attention.shared_kv_layers", "is " + std::to_string(shared) + " of " +
+                                                      std::to_string(layers) +
+                                                      " layers; some have none to share with");
 }
 
 /// Sizes of what only Gemma 3n and 4 have.
@@ -354,6 +340,22 @@ GEMMA_INLINE Result<Vocabulary> read_vocabulary(const File& file) {
   // Every Gemma needs its BOS, also where an old file does not say so.
   GEMMA_TRY_ASSIGN(vocabulary.add_bos, file.get_bool_or("tokenizer.ggml.add_bos_token", true));
   return vocabulary;
+}
+
+GEMMA_INLINE std::vector<TokenId> Source::stop_ids() const {
+  std::vector<TokenId> ids;
+  for (const char* key : {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"}) {
+    const auto id = detail::token_id(file_, key);
+    if (id.ok() && id->has_value()) ids.push_back(**id);
+  }
+  return ids;
+}
+
+GEMMA_INLINE std::string Source::chat_template() const {
+  const Value* value = file_.find("tokenizer.chat_template");
+  if (value == nullptr) return {};
+  const Result<std::string_view> jinja = value->as_string();
+  return jinja.ok() ? std::string(*jinja) : std::string();
 }
 
 }  // namespace gguf

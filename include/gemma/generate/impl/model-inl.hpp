@@ -6,26 +6,26 @@
 #include <chrono>
 #include <utility>
 
+#include "gemma/generate/bind_weights.hpp"
 #include "gemma/generate/gguf_binding.hpp"
 #include "gemma/generate/model.hpp"
+#if defined(GEMMA_HUGGINGFACE)
+#include "gemma/generate/huggingface.hpp"
+#endif
 
 GEMMA_NAMESPACE_BEGIN
 namespace detail {
 
-/// The tokens that end an answer: what the file's keys say, and the pieces known to do so.
-inline std::vector<TokenId> find_stop_ids(const gguf::File& file, const Tokenizer& tokenizer) {
+/// The tokens that end an answer: what the file says, and the pieces known to do so.
+inline std::vector<TokenId> find_stop_ids(const ModelSource& source, const Tokenizer& tokenizer) {
   std::vector<TokenId> ids;
-  const auto add = [&](std::uint64_t id) {
-    const TokenId token = static_cast<TokenId>(id);
-    if (id >= tokenizer.vocab_size()) return;
-    if (std::find(ids.begin(), ids.end(), token) == ids.end()) ids.push_back(token);
+  const auto add = [&](TokenId id) {
+    if (id < 0 || static_cast<std::size_t>(id) >= tokenizer.vocab_size()) return;
+    if (std::find(ids.begin(), ids.end(), id) == ids.end()) ids.push_back(id);
   };
-  for (const char* key : {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"}) {
-    if (file.find(key) == nullptr) continue;
-    if (const Result<std::uint64_t> id = file.get_uint(key); id.ok()) add(*id);
-  }
+  for (const TokenId id : source.stop_ids()) add(id);
   for (const char* piece : {"<eos>", "<end_of_turn>", "<turn|>"}) {
-    if (const auto id = tokenizer.find(piece)) add(static_cast<std::uint64_t>(*id));
+    if (const auto id = tokenizer.find(piece)) add(*id);
   }
   return ids;
 }
@@ -36,12 +36,10 @@ inline ChatFormat chat_format_of(Family family) {
 }
 
 /// Why the file's own chat template is not followed; empty if it is the family's, or there is none.
-inline std::string remark_on_template(const gguf::File& file, const Config& config) {
-  const gguf::Value* value = file.find("tokenizer.chat_template");
-  if (value == nullptr) return {};
-  const Result<std::string_view> jinja = value->as_string();
-  if (jinja.ok() && is_known_template(*jinja, chat_format_of(config.family))) return {};
-  return file.name() + ": its chat template is not one this version knows; turns are written as " +
+inline std::string remark_on_template(const ModelSource& source, const Config& config) {
+  const std::string jinja = source.chat_template();
+  if (jinja.empty() || is_known_template(jinja, chat_format_of(config.family))) return {};
+  return source.name() + ": its chat template is not one this version knows; turns are written as " +
          family_name(config.family) + " was trained on them";
 }
 
@@ -57,12 +55,28 @@ GEMMA_INLINE simd::KvType Model::default_kv_type() const {
   return exact ? simd::KvType::f32 : simd::KvType::f16;
 }
 
+GEMMA_INLINE Result<std::shared_ptr<const ModelSource>> open_model(const std::string& path) {
+  using Source = std::shared_ptr<const ModelSource>;
+  if (path_kind(path) != PathKind::folder) {
+    GEMMA_TRY_ASSIGN(gguf::File file, gguf::File::open(path));
+    return Source(std::make_shared<const gguf::Source>(std::move(file)));
+  }
+#if defined(GEMMA_HUGGINGFACE)
+  GEMMA_TRY_ASSIGN(huggingface::Source folder, huggingface::Source::open(path));
+  return Source(std::make_shared<const huggingface::Source>(std::move(folder)));
+#else
+  return Error(ErrorCode::unsupported,
+               path + ": is a folder; to load Hugging Face folders, this program must be compiled "
+                      "with -DGEMMA_HUGGINGFACE (and nlohmann/json)");
+#endif
+}
+
 GEMMA_INLINE Result<Model> try_load(const std::string& path, const LoadOptions& options) {
   const auto start = std::chrono::steady_clock::now();
-  GEMMA_TRY_ASSIGN(gguf::File file, gguf::File::open(path));
-  GEMMA_TRY_ASSIGN(Config config, gguf::read_config(file));
-  GEMMA_TRY_ASSIGN(Weights weights, bind_weights(gguf::FileTensors(file), config));
-  GEMMA_TRY_ASSIGN(Vocabulary vocabulary, gguf::read_vocabulary(file));
+  GEMMA_TRY_ASSIGN(const std::shared_ptr<const ModelSource> source, open_model(path));
+  GEMMA_TRY_ASSIGN(Config config, source->read_config());
+  GEMMA_TRY_ASSIGN(Weights weights, bind_weights(*source, config));
+  GEMMA_TRY_ASSIGN(Vocabulary vocabulary, source->read_vocabulary());
   if (vocabulary.pieces.size() > config.vocab_size) {
     return Error(ErrorCode::format, path + ": the vocabulary has " +
                                         std::to_string(vocabulary.pieces.size()) +
@@ -70,15 +84,14 @@ GEMMA_INLINE Result<Model> try_load(const std::string& path, const LoadOptions& 
                                         std::to_string(config.vocab_size) + " rows");
   }
   GEMMA_TRY_ASSIGN(Tokenizer tokenizer, Tokenizer::create(std::move(vocabulary)));
-  std::vector<TokenId> stop_ids = detail::find_stop_ids(file, tokenizer);
-  std::string remark = detail::remark_on_template(file, config);
+  std::vector<TokenId> stop_ids = detail::find_stop_ids(*source, tokenizer);
+  std::string remark = detail::remark_on_template(*source, config);
   if (!remark.empty() && options.log) options.log(LogLevel::warning, remark);
   const ChatFormat chat_format = detail::chat_format_of(config.family);
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
   Model model(std::make_shared<const Model::Data>(
-      Model::Data{path, std::move(file), std::move(config), std::move(weights),
-                  std::move(tokenizer), std::move(stop_ids), chat_format, std::move(remark),
-                  took.count()}));
+      Model::Data{path, source, std::move(config), std::move(weights), std::move(tokenizer),
+                  std::move(stop_ids), chat_format, std::move(remark), took.count()}));
   return model;
 }
 

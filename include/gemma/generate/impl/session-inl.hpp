@@ -68,7 +68,7 @@ GEMMA_INLINE double GenerateResult::decode_rate() const {
 GEMMA_INLINE MemoryPlan plan_memory(const Model& model, const SessionOptions& options) {
   const CpuOptions cpu = detail::cpu_options(model, options);
   MemoryPlan plan;
-  plan.weights = model.file().bytes().size();
+  plan.weights = model.source().file_bytes();
   plan.kv_cache = KvCache::bytes(model.config(), cpu.context, cpu.batch, cpu.kv_type);
   plan.scratch = cpu_scratch_bytes(model.config(), cpu);
   return plan;

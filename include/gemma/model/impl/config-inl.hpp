@@ -9,6 +9,19 @@
 
 GEMMA_NAMESPACE_BEGIN
 
+GEMMA_INLINE bool share_keys(const std::vector<bool>& local, std::size_t shared, Config& config) {
+  const std::size_t layers = config.layers.size();
+  if (shared > 0 && shared >= layers) return false;
+  const std::size_t first_shared = layers - shared;
+  for (std::size_t i = 0; i < layers; ++i) {
+    std::size_t source = (std::min)(i, first_shared - 1);
+    while (source > 0 && i >= first_shared && local[source] != local[i]) --source;
+    if (local[source] != local[i]) return false;
+    config.layers[i].kv_layer = source;
+  }
+  return true;
+}
+
 GEMMA_INLINE Status check_config(const Config& config, const std::string& source) {
   const auto wrong = [&](const std::string& what) {
     return Error(ErrorCode::format, source + ": " + what + "; the file's metadata is damaged");

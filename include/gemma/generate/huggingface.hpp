@@ -1,0 +1,75 @@
+// A Hugging Face folder as a model: config.json, safetensors, tokenizer.model or tokenizer.json,
+// generation_config.json, chat template. Source: transformers' configuration and modeling classes
+// gemma, gemma2, gemma3, gemma3n, gemma4. Needs GEMMA_HUGGINGFACE and <nlohmann/json.hpp>.
+#ifndef GEMMA_GENERATE_HUGGINGFACE_HPP_
+#define GEMMA_GENERATE_HUGGINGFACE_HPP_
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "gemma/base/error.hpp"
+#include "gemma/formats/json.hpp"
+#include "gemma/formats/safetensors.hpp"
+#include "gemma/generate/model_source.hpp"
+
+GEMMA_NAMESPACE_BEGIN
+namespace huggingface {
+
+/// The shape of a model from a config.json, in the style of the hub or of transformers 5; what the
+/// file leaves out is as in transformers. `name` is for messages.
+Result<Config> read_config(const json::Value& document, const std::string& name);
+
+/// The tensor's name in a folder, "layers.3.mlp.up_proj.weight" without any prefix, for a GGUF name
+/// such as "blk.3.ffn_up.weight"; empty if no Hugging Face model has it.
+std::string tensor_name(const std::string& gguf_name, Family family);
+
+/// And back: the GGUF name; empty if it is no text model's tensor.
+std::string gguf_name(const std::string& tensor_name, Family family);
+
+class Source final : public ModelSource {
+ public:
+  /// Reads the descriptions and maps the weights. Errors name the file, shard or key.
+  static Result<Source> open(const std::string& path);
+
+  const TensorView* find_tensor(const std::string& gguf_name) const override;
+  std::string name() const override { return path_; }
+  std::string own_name(const std::string& gguf_name) const override;
+  std::string why_missing(const std::string& gguf_name) const override;
+  float norm_offset() const override { return config_.family < Family::gemma3n ? 1.0f : 0.0f; }
+  std::string format() const override;
+  std::uint64_t file_bytes() const override { return files_.file_bytes(); }
+  const std::vector<TensorView>& tensors() const override { return files_.tensors(); }
+  Result<Config> read_config() const override { return config_; }
+  Result<Vocabulary> read_vocabulary() const override;
+  std::vector<TokenId> stop_ids() const override { return stop_ids_; }
+  std::string chat_template() const override { return chat_template_; }
+
+ private:
+  Source(std::string path, safetensors::Folder files)
+      : path_(std::move(path)), files_(std::move(files)) {}
+  Status read_descriptions();
+  Status index_tensors(bool tied);
+
+  std::string path_;
+  safetensors::Folder files_;
+  std::string prefix_;  ///< of all names of tensors: "model."
+  std::map<std::string, std::size_t> index_;  ///< by GGUF name
+  Config config_;
+  TokenId bos_ = 2;
+  bool add_bos_ = true;
+  std::vector<TokenId> stop_ids_;
+  std::string chat_template_;
+};
+
+}  // namespace huggingface
+GEMMA_NAMESPACE_END
+
+#if !defined(GEMMA_DECLARATIONS_ONLY)
+#include "gemma/generate/impl/huggingface_config-inl.hpp"
+#include "gemma/generate/impl/huggingface-inl.hpp"
+#endif
+
+#endif  // GEMMA_GENERATE_HUGGINGFACE_HPP_
