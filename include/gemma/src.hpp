@@ -12,5 +12,6 @@
 
 #define GEMMA_SRC
 #include "gemma/gemma.hpp"
+#include "gemma/quant/encode.hpp"  // not of the one include: running a model needs no encoder
 
 #endif  // GEMMA_SRC_HPP_
