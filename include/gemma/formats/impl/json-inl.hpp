@@ -48,6 +48,9 @@ class Checked final : public nlohmann::json_sax<Value> {
 /// Short text of a value, for messages.
 inline std::string excerpt(const Value& value) {
   constexpr std::size_t kLongest = 40;
+  // dump() descends by recursion, and files nest as deeply as they like.
+  if (value.is_object()) return "an object";
+  if (value.is_array()) return "a list";
   std::string text = value.dump(-1, ' ', true, Value::error_handler_t::replace);
   if (text.size() > kLongest) text = text.substr(0, kLongest) + "…";
   return text;

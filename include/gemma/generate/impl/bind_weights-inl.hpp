@@ -177,12 +177,12 @@ inline Status bind_experts(const Binder& bind, const Config& config, const std::
   GEMMA_TRY_ASSIGN(w.router_norm, bind.vector(block + "ffn_gate_inp.scale", width));
   for (float& gain : w.router_norm) gain /= std::sqrt(static_cast<float>(width));
   GEMMA_TRY_ASSIGN(w.expert_scale, bind.vector(block + "ffn_down_exps.scale", experts));
-  if (bind.has(block + "ffn_gate_up_exps.weight")) {
-    GEMMA_TRY_ASSIGN(w.gate_up,
-                     bind.stack(block + "ffn_gate_up_exps.weight", experts, 2 * inner, width));
-  } else {
+  if (bind.has(block + "ffn_gate_exps.weight")) {
     GEMMA_TRY_ASSIGN(w.gate, bind.stack(block + "ffn_gate_exps.weight", experts, inner, width));
     GEMMA_TRY_ASSIGN(w.up, bind.stack(block + "ffn_up_exps.weight", experts, inner, width));
+  } else {
+    GEMMA_TRY_ASSIGN(w.gate_up,
+                     bind.stack(block + "ffn_gate_up_exps.weight", experts, 2 * inner, width));
   }
   GEMMA_TRY_ASSIGN(w.down, bind.stack(block + "ffn_down_exps.weight", experts, width, inner));
   GEMMA_TRY_ASSIGN(w.dense_post_norm, bind.norm(block + "post_ffw_norm_1.weight", width));
