@@ -93,13 +93,3 @@ TEST_CASE("turn by turn gives the same ids as the whole conversation") {
   append(encoder.take());
   CHECK(ids == want);
 }
-
-TEST_CASE("templates are recognised by their markers") {
-  const std::string third =
-      "{{ bos_token }}{% for m in messages %}<start_of_turn>model{{ m }}<end_of_turn>";
-  CHECK(gemma::is_known_template(third, ChatFormat::gemma3));
-  CHECK_FALSE(gemma::is_known_template(third, ChatFormat::gemma1));
-  CHECK_FALSE(gemma::is_known_template(third, ChatFormat::gemma4));
-  CHECK(gemma::is_known_template(third + "System role not supported", ChatFormat::gemma1));
-  CHECK_FALSE(gemma::is_known_template("<|im_start|>user", ChatFormat::gemma3));
-}

@@ -76,10 +76,6 @@ Result<std::vector<TokenId>> encode_chat(const Tokenizer& tokenizer, ChatFormat 
                                          const std::vector<ChatMessage>& messages,
                                          bool answer = true, const ChatOptions& options = {});
 
-/// Whether a Jinja chat template, as files carry it, is one that `format` stands for. Templates are
-/// not executed.
-bool is_known_template(std::string_view jinja, ChatFormat format);
-
 GEMMA_NAMESPACE_END
 
 #if !defined(GEMMA_DECLARATIONS_ONLY)

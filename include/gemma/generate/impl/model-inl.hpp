@@ -9,6 +9,7 @@
 #include "gemma/generate/bind_weights.hpp"
 #include "gemma/generate/gguf_binding.hpp"
 #include "gemma/generate/model.hpp"
+#include "gemma/text/chat_template.hpp"
 #if defined(GEMMA_HUGGINGFACE)
 #include "gemma/generate/huggingface.hpp"
 #endif
@@ -38,9 +39,11 @@ inline ChatFormat chat_format_of(Family family) {
 /// Why the file's own chat template is not followed; empty if it is the family's, or there is none.
 inline std::string remark_on_template(const ModelSource& source, const Config& config) {
   const std::string jinja = source.chat_template();
-  if (jinja.empty() || is_known_template(jinja, chat_format_of(config.family))) return {};
-  return source.name() + ": its chat template is not one this version knows; turns are written as " +
-         family_name(config.family) + " was trained on them";
+  if (jinja.empty()) return {};
+  const std::string reason = unknown_template_reason(jinja, chat_format_of(config.family));
+  if (reason.empty()) return {};
+  return source.name() + ": its chat template is not one this version knows (" + reason +
+         "); turns are written as " + family_name(config.family) + " was trained on them";
 }
 
 }  // namespace detail

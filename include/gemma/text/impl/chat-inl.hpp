@@ -134,15 +134,6 @@ GEMMA_INLINE Result<std::vector<TokenId>> encode_chat(const Tokenizer& tokenizer
   return encoder.take();
 }
 
-GEMMA_INLINE bool is_known_template(std::string_view jinja, ChatFormat format) {
-  const auto has = [&](std::string_view part) {
-    return jinja.find(part) != std::string_view::npos;
-  };
-  if (format == ChatFormat::gemma4) return has("<|turn>") && has("<turn|>");
-  const bool turns = has("<start_of_turn>") && has("<end_of_turn>") && has("model");
-  return turns && has("System role not supported") == (format == ChatFormat::gemma1);
-}
-
 GEMMA_NAMESPACE_END
 
 #endif  // GEMMA_TEXT_IMPL_CHAT_INL_HPP_
