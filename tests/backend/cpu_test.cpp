@@ -108,16 +108,38 @@ TEST_CASE("quantised models stay close to the reference in one go, in chunks and
   }
 }
 
-TEST_CASE("a 16-bit KV cache costs little accuracy") {
+TEST_CASE("a narrower KV cache costs little accuracy") {
+  using gemma::simd::KvType;
+  for (const char* name : {"gemma3_swa", "gemma2_swa"}) {
+    const Golden golden = Golden::load(name, "q8_0");
+    const Rows want = reference_rows(golden);
+    for (const auto& [type, rms] : {std::pair(KvType::f16, 0.02), std::pair(KvType::bf16, 0.1),
+                                    std::pair(KvType::q8_0, 0.1)}) {
+      CpuOptions options = exact_options();
+      options.kv_type = type;
+      const auto whole = read(*make_runner(golden.model, options), golden.input_ids, 48);
+      CHECK(rms_difference(whole, want) < rms);
+      const auto single = read(*make_runner(golden.model, options), golden.input_ids, 1);
+      CHECK(rms_difference(single, want) < rms);
+    }
+  }
+}
+
+TEST_CASE("a KV cache in q8_0 takes 17/32 of the memory of f16, and needs heads of whole blocks") {
+  using gemma::simd::KvType;
   const Golden golden = Golden::load("gemma3_swa", "q8_0");
-  const Rows want = reference_rows(golden);
-  CpuOptions options = exact_options();
-  options.kv_type = gemma::simd::KvType::f16;
-  CHECK(rms_difference(read(*make_runner(golden.model, options), golden.input_ids, 48), want) <
-        0.02);
-  options.kv_type = gemma::simd::KvType::bf16;
-  CHECK(rms_difference(read(*make_runner(golden.model, options), golden.input_ids, 48), want) <
-        0.1);
+  const gemma::Config& config = golden.model.config();
+  const auto f16 = gemma::KvCache::bytes(config, 128, 16, KvType::f16);
+  CHECK(gemma::KvCache::bytes(config, 128, 16, KvType::q8_0) * 32 == f16 * 17);
+  CpuOptions options;
+  options.context = 64;
+  options.kv_type = KvType::q8_0;
+  const Golden narrow = Golden::load("gemma4_e", "q8_0");
+  const auto runner =
+      gemma::create_cpu_runner(narrow.model.config(), narrow.model.weights(), options);
+  REQUIRE_FALSE(runner.ok());
+  CHECK(runner.error().message().find("needs heads of a multiple of 32 numbers") !=
+        std::string::npos);
 }
 
 TEST_CASE("1, 2 and 3 threads give identical bits") {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "gemma/base/aligned.hpp"
+#include "gemma/quant/registry.hpp"
 #include "gemma/simd/kernels.hpp"
 
 namespace {
@@ -146,19 +147,43 @@ TEST_CASE("queries give the same bits alone and together") {
   }
 }
 
-TEST_CASE("a 16-bit cache costs its rounding and no more") {
+TEST_CASE("a narrower cache costs the rounding of what is stored, and nothing more") {
+  using gemma::DType;
+  auto scratch = gemma::AlignedArray<std::uint8_t>::create(simd::kScratchBytes, "scratch").value();
+  const struct {
+    simd::KvType type;
+    DType format;
+  } kTypes[] = {{simd::KvType::f16, DType::F16},
+                {simd::KvType::bf16, DType::BF16},
+                {simd::KvType::q8_0, DType::Q8_0}};
   for (const simd::Kernels& kernels : simd::all_kernels()) {
     CAPTURE(kernels.target);
-    for (const simd::KvType type : {simd::KvType::f16, simd::KvType::bf16}) {
-      Case c({4, 2, 48, 0, 100, 30, 20, 0.0f});
-      std::vector<std::uint8_t> k(c.keys.size() * 2), v(c.values.size() * 2);
-      kernels.store_kv(c.keys.data(), c.keys.size(), type, k.data());
-      kernels.store_kv(c.values.data(), c.values.size(), type, v.data());
-      c.args.k = k.data();
-      c.args.v = v.data();
-      c.args.kv_type = type;
-      kernels.attention(c.args, 0, 20, 0, 4, nullptr);
-      CHECK(c.worst_error() < (type == simd::KvType::f16 ? 4e-3 : 4e-2));
+    for (const auto& [type, format] : kTypes) {
+      for (const Shape& shape : {Shape{4, 2, 96, 0, 100, 30, 20, 0.0f},
+                                 Shape{2, 1, 256, 70, 90, 400, 20, 0.0f}}) {
+        Case c(shape);
+        const std::size_t row = shape.kv_heads * shape.head_dim;
+        const std::size_t bytes = simd::kv_bytes(type, row);
+        std::vector<std::uint8_t> k(bytes * shape.capacity), v(bytes * shape.capacity);
+        // The positions the queries may see become what the cache makes of them.
+        const auto store = [&](std::vector<float>& x, std::uint8_t* cache, std::size_t position) {
+          std::uint8_t* slot = cache + position % shape.capacity * bytes;
+          kernels.store_kv(x.data(), row, type, slot);
+          const std::vector<float> before = x;
+          gemma::quant::decode_row(format, slot, row, x.data());
+          for (std::size_t i = 0; i < row; ++i) CHECK(std::abs(x[i] - before[i]) < 0.03f);
+        };
+        const std::size_t last = shape.first + shape.tokens;
+        for (std::size_t p = last - (std::min)(last, shape.capacity); p < last; ++p) {
+          store(c.k_at[p], k.data(), p);
+          store(c.v_at[p], v.data(), p);
+        }
+        c.args.k = k.data();
+        c.args.v = v.data();
+        c.args.kv_type = type;
+        kernels.attention(c.args, 0, shape.tokens, 0, shape.heads, scratch.data());
+        CHECK(c.worst_error() < 1e-4);
+      }
     }
   }
 }

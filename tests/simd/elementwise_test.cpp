@@ -133,6 +133,38 @@ TEST_CASE("16-bit storage rounds to nearest") {
   });
 }
 
+TEST_CASE("8-bit storage is Q8_0, and keeps what is not a number visible") {
+  for (const simd::Kernels& kernels : simd::all_kernels()) {
+    CAPTURE(kernels.target);
+    for (const float size : {1e-9f, 1e-3f, 1.0f, 1e5f}) {
+      std::vector<float> x = random_floats(96, size);
+      std::fill(x.begin() + 32, x.begin() + 64, 0.0f);
+      std::vector<std::uint8_t> blocks(simd::kv_bytes(simd::KvType::q8_0, 96));
+      kernels.store_kv(x.data(), 96, simd::KvType::q8_0, blocks.data());
+      std::vector<float> back(96);
+      for (std::size_t b = 0; b < 3; ++b) {
+        gemma::quant::Q8_0::decode(blocks.data() + 34 * b, back.data() + 32 * b);
+        const auto begin = x.begin() + static_cast<std::ptrdiff_t>(32 * b);
+        const float largest = std::abs(*std::max_element(begin, begin + 32, [](float p, float q) {
+          return std::abs(p) < std::abs(q);
+        }));
+        // Half a step; the scale is a binary16, with a smallest number of its own.
+        for (std::size_t i = 0; i < 32; ++i) {
+          const float error = std::abs(back[32 * b + i] - begin[static_cast<std::ptrdiff_t>(i)]);
+          CHECK(error <= largest * 0.0045f + 128 * 6e-8f);
+        }
+      }
+    }
+    std::vector<float> x(32, 1.0f);
+    x[7] = std::numeric_limits<float>::infinity();
+    std::vector<std::uint8_t> block(34);
+    std::vector<float> back(32);
+    kernels.store_kv(x.data(), 32, simd::KvType::q8_0, block.data());
+    gemma::quant::Q8_0::decode(block.data(), back.data());
+    CHECK(std::isnan(back[0]));
+  }
+}
+
 TEST_CASE("activations are quantised to 15 bits, with their sums") {
   for (const simd::Kernels& kernels : simd::all_kernels()) {
     CAPTURE(kernels.target);

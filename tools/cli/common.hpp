@@ -173,6 +173,15 @@ class Interrupt {
   void (*before_)(int) = SIG_DFL;
 };
 
+constexpr gemma::simd::KvType kKvTypes[] = {gemma::simd::KvType::f32, gemma::simd::KvType::f16,
+                                            gemma::simd::KvType::bf16, gemma::simd::KvType::q8_0};
+
+inline std::vector<std::string> kv_names() {
+  std::vector<std::string> names;
+  for (const gemma::simd::KvType type : kKvTypes) names.emplace_back(gemma::simd::kv_type_name(type));
+  return names;
+}
+
 /// Options of every command that runs a model.
 struct EngineOptions {
   std::string model;
@@ -200,10 +209,10 @@ struct EngineOptions {
         ->capture_default_str();
     app.add_option("--kv", kv, "numbers of the KV cache; if not given, f32 for float32 models, "
                                "else f16")
-        ->check(CLI::IsMember({"f32", "f16", "bf16"}));
+        ->check(CLI::IsMember(kv_names()));
   }
   void add_model(CLI::App& app) {
-    app.add_option("MODEL", model, "a GGUF file, known by its content")->required();
+    app.add_option("MODEL", model, "a GGUF file, or a Hugging Face folder")->required();
   }
 
   gemma::SessionOptions session_options() const {
@@ -213,9 +222,9 @@ struct EngineOptions {
     options.batch = batch;
     if (backend == "cpu") options.backend = gemma::Backend::cpu;
     if (backend == "opencl") options.backend = gemma::Backend::opencl;
-    if (kv == "f32") options.kv_type = gemma::simd::KvType::f32;
-    if (kv == "f16") options.kv_type = gemma::simd::KvType::f16;
-    if (kv == "bf16") options.kv_type = gemma::simd::KvType::bf16;
+    for (const gemma::simd::KvType type : kKvTypes) {
+      if (kv == gemma::simd::kv_type_name(type)) options.kv_type = type;
+    }
     return options;
   }
 };

@@ -12,14 +12,6 @@ struct InfoOptions {
   bool json = false;
 };
 
-struct KvChoice {
-  const char* name;
-  gemma::simd::KvType type;
-};
-constexpr KvChoice kKvChoices[] = {{"f32", gemma::simd::KvType::f32},
-                                   {"f16", gemma::simd::KvType::f16},
-                                   {"bf16", gemma::simd::KvType::bf16}};
-
 inline Json layer_json(const gemma::LayerConfig& layer) {
   return {{"head_dim", layer.head_dim},   {"kv_heads", layer.kv_heads},
           {"ffn", layer.ffn_width},       {"window", layer.window},
@@ -55,11 +47,12 @@ inline Json info_json(const InfoOptions& o, const gemma::Model& model) {
   Json layers = Json::array();
   for (const gemma::LayerConfig& layer : c.layers) layers.push_back(layer_json(layer));
   Json memory = Json::object();
-  for (const KvChoice& choice : kKvChoices) {
+  for (const gemma::simd::KvType type : kKvTypes) {
+    if (!gemma::KvCache::check_type(c, type)) continue;
     gemma::SessionOptions options = o.engine.session_options();
-    options.kv_type = choice.type;
+    options.kv_type = type;
     const gemma::MemoryPlan plan = gemma::plan_memory(model, options);
-    memory[choice.name] = {{"weights", plan.weights}, {"kv_cache", plan.kv_cache},
+    memory[gemma::simd::kv_type_name(type)] = {{"weights", plan.weights}, {"kv_cache", plan.kv_cache},
                            {"scratch", plan.scratch}, {"total", plan.total()}};
   }
   // Tells which backend would be chosen without taking the memory of the whole context.

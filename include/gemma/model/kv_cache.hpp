@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -31,13 +32,14 @@ class KvCache {
   /// Room for `context` positions, of which at most `batch` are added at a time.
   static Result<KvCache> create(const Config& config, std::size_t context, std::size_t batch,
                                 simd::KvType type) {
+    GEMMA_TRY(check_type(config, type));
     KvCache cache;
     cache.type_ = type;
     for (std::size_t i = 0; i < config.layers.size(); ++i) {
       const LayerConfig& layer = config.layers[i];
       Layer made;
       made.capacity = layer.kv_layer == i ? capacity(layer, context, batch) : 0;
-      made.row_bytes = layer.kv_heads * layer.head_dim * simd::kv_element_bytes(type);
+      made.row_bytes = simd::kv_bytes(type, layer.kv_heads * layer.head_dim);
       const std::size_t size = made.capacity * made.row_bytes;
       GEMMA_TRY_ASSIGN(made.keys, AlignedArray<std::uint8_t>::create(size, "the KV cache"));
       GEMMA_TRY_ASSIGN(made.values, AlignedArray<std::uint8_t>::create(size, "the KV cache"));
@@ -53,14 +55,29 @@ class KvCache {
     for (std::size_t i = 0; i < config.layers.size(); ++i) {
       const LayerConfig& layer = config.layers[i];
       if (layer.kv_layer != i) continue;
-      sum += std::uint64_t{2} * capacity(layer, context, batch) * layer.kv_heads * layer.head_dim *
-             simd::kv_element_bytes(type);
+      sum += std::uint64_t{2} * capacity(layer, context, batch) *
+             simd::kv_bytes(type, layer.kv_heads * layer.head_dim);
     }
     return sum;
   }
 
   Layer& layer(std::size_t index) { return layers_[index]; }
   simd::KvType type() const { return type_; }
+
+  /// An error if heads are not whole blocks of a quantised type.
+  static Status check_type(const Config& config, simd::KvType type) {
+    for (const LayerConfig& layer : config.layers) {
+      const bool fits = layer.head_dim % quant::Q8_0::kBlockElements == 0 &&
+                        layer.head_dim <= simd::kLargestQuantizedHead;
+      if (type == simd::KvType::q8_0 && !fits) {
+        return Error(ErrorCode::unsupported,
+                     "a KV cache in q8_0 needs heads of a multiple of 32 numbers, at most " +
+                         std::to_string(simd::kLargestQuantizedHead) + "; this model's have " +
+                         std::to_string(layer.head_dim) + ": choose f16 or f32");
+      }
+    }
+    return {};
+  }
 
  private:
   /// The first query of a batch still sees window − 1 positions before the batch.

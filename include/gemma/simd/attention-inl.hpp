@@ -17,27 +17,85 @@ GEMMA_NAMESPACE_BEGIN
 namespace simd {
 namespace HWY_NAMESPACE {
 
-/// Keys per block. Blocks begin at multiples of it, so that a query's result does not depend on
-/// which other queries are computed with it.
-inline constexpr std::size_t kKeyBlock = 64;
+// Blocks of keys begin at multiples of kKeyBlock, so that a query's result does not depend on which
+// other queries are computed with it.
+
 /// Queries that share each key and value loaded.
 inline constexpr std::size_t kQueries = 8;
 
-/// Loads KV cache elements as floats.
-struct LoadF32 {
-  using T = float;
-  static HWY_INLINE VF load(const T* p) { return hn::LoadU(DF(), p); }
-  static HWY_INLINE VF load_n(const T* p, std::size_t n) { return hn::LoadN(DF(), p, n); }
+/// Numbers of the KV cache as floats.
+HWY_INLINE VF load_kv(const float* p) { return hn::LoadU(DF(), p); }
+HWY_INLINE VF load_kv_n(const float* p, std::size_t n) { return hn::LoadN(DF(), p, n); }
+template <class T>
+HWY_INLINE VF load_kv(const T* p) {
+  return hn::PromoteTo(DF(), hn::LoadU(hn::Rebind<T, DF>(), p));
+}
+template <class T>
+HWY_INLINE VF load_kv_n(const T* p, std::size_t n) {
+  return hn::PromoteTo(DF(), hn::LoadN(hn::Rebind<T, DF>(), p, n));
+}
+
+/// Keys or values of one KV head, used where they lie in the ring buffer.
+template <class T>
+class RingRows {
+ public:
+  HWY_INLINE RingRows(const AttentionArgs& a, const std::uint8_t* cache, std::size_t kv_head,
+                      std::uint8_t* /*scratch*/)
+      : first_(reinterpret_cast<const T*>(cache) + kv_head * a.head_dim),
+        capacity_(a.capacity),
+        stride_(a.kv_heads * a.head_dim) {}
+
+  /// Makes positions [begin, end) of one block ready.
+  HWY_INLINE void prepare(std::size_t /*begin*/, std::size_t /*end*/) {}
+  HWY_INLINE const T* operator[](std::size_t position) const {
+    return first_ + position % capacity_ * stride_;
+  }
+
+ private:
+  const T* first_;
+  std::size_t capacity_;
+  std::size_t stride_;
 };
-template <class Narrow>
-struct LoadNarrow {
-  using T = Narrow;
-  static HWY_INLINE VF load(const T* p) {
-    return hn::PromoteTo(DF(), hn::LoadU(hn::Rebind<T, DF>(), p));
+
+/// Keys or values in Q8_0, turned into floats block by block.
+class QuantizedRows {
+ public:
+  HWY_INLINE QuantizedRows(const AttentionArgs& a, const std::uint8_t* cache, std::size_t kv_head,
+                           std::uint8_t* scratch)
+      : first_(cache + kv_bytes(KvType::q8_0, kv_head * a.head_dim)),
+        capacity_(a.capacity),
+        stride_(kv_bytes(KvType::q8_0, a.kv_heads * a.head_dim)),
+        head_dim_(a.head_dim),
+        floats_(reinterpret_cast<float*>(scratch)) {}
+
+  HWY_INLINE void prepare(std::size_t begin, std::size_t end) {
+    using Q8 = quant::Q8_0;
+    const DF d;
+    const hn::Rebind<std::int8_t, DF> narrow;
+    const DI32 di;
+    for (std::size_t j = begin; j < end; ++j) {
+      const std::uint8_t* block = first_ + j % capacity_ * stride_;
+      float* out = floats_ + j % kKeyBlock * head_dim_;
+      for (std::size_t i = 0; i < head_dim_; i += Q8::kBlockElements, block += Q8::kBlockBytes) {
+        const VF scale = hn::Set(d, quant::detail::load_half(block + Q8::kScaleOffset));
+        const auto* q = reinterpret_cast<const std::int8_t*>(block + Q8::kQuantsOffset);
+        for (std::size_t v = 0; v < Q8::kBlockElements; v += kLanes) {
+          const VI32 integers = hn::PromoteTo(di, hn::LoadU(narrow, q + v));
+          hn::StoreU(hn::Mul(hn::ConvertTo(d, integers), scale), d, out + i + v);
+        }
+      }
+    }
   }
-  static HWY_INLINE VF load_n(const T* p, std::size_t n) {
-    return hn::PromoteTo(DF(), hn::LoadN(hn::Rebind<T, DF>(), p, n));
+  HWY_INLINE const float* operator[](std::size_t position) const {
+    return floats_ + position % kKeyBlock * head_dim_;
   }
+
+ private:
+  const std::uint8_t* first_;
+  std::size_t capacity_;
+  std::size_t stride_;
+  std::size_t head_dim_;
+  float* floats_;  ///< [kKeyBlock, head_dim]
 };
 
 /// One query head of one token, and its softmax so far.
@@ -51,27 +109,24 @@ struct Query {
 };
 
 /// scores[n][j] = q_n · k_j for the keys of one block.
-template <class Load, std::size_t kCount>
-HWY_INLINE void block_scores(const AttentionArgs& a, const Query* queries, const std::uint8_t* k,
-                             std::size_t head_offset, std::size_t begin, std::size_t end,
-                             float (*scores)[kKeyBlock]) {
+template <std::size_t kCount, class Rows>
+HWY_INLINE void block_scores(std::size_t head_dim, const Query* queries, const Rows& keys,
+                             std::size_t begin, std::size_t end, float (*scores)[kKeyBlock]) {
   const DF d;
-  using T = typename Load::T;
-  const std::size_t stride = a.kv_heads * a.head_dim;
   for (std::size_t j = begin; j < end; ++j) {
-    const T* key = reinterpret_cast<const T*>(k) + j % a.capacity * stride + head_offset;
+    const auto* key = keys[j];
     VF sums[kCount];
     for (VF& s : sums) s = hn::Zero(d);
     for_vectors(
-        a.head_dim,
+        head_dim,
         [&](std::size_t i) HWY_ATTR {
-          const VF value = Load::load(key + i);
+          const VF value = load_kv(key + i);
           for (std::size_t n = 0; n < kCount; ++n) {
             sums[n] = hn::MulAdd(hn::LoadU(d, queries[n].q + i), value, sums[n]);
           }
         },
         [&](std::size_t i, std::size_t rest) HWY_ATTR {
-          const VF value = Load::load_n(key + i, rest);
+          const VF value = load_kv_n(key + i, rest);
           for (std::size_t n = 0; n < kCount; ++n) {
             sums[n] = hn::MulAdd(hn::LoadN(d, queries[n].q + i, rest), value, sums[n]);
           }
@@ -125,14 +180,11 @@ HWY_INLINE float block_softmax(const AttentionArgs& a, Query& query, std::size_t
 }
 
 /// out_n = shrink_n · out_n + Σ_j weights[n][j] · v_j.
-template <class Load, std::size_t kCount>
-HWY_INLINE void block_values(const AttentionArgs& a, const Query* queries, const std::uint8_t* v,
-                             std::size_t head_offset, std::size_t begin, std::size_t end,
+template <std::size_t kCount, class Rows>
+HWY_INLINE void block_values(std::size_t head_dim, const Query* queries, const Rows& values,
+                             std::size_t begin, std::size_t end,
                              const float (*weights)[kKeyBlock], const float* shrink) {
   const DF d;
-  using T = typename Load::T;
-  const std::size_t stride = a.kv_heads * a.head_dim;
-  const T* values = reinterpret_cast<const T*>(v) + head_offset;
   const auto column = [&](std::size_t i, const auto& load_value, const auto& load_out,
                           const auto& store_out) HWY_ATTR {
     VF sums[kCount];
@@ -142,7 +194,7 @@ HWY_INLINE void block_values(const AttentionArgs& a, const Query* queries, const
                                   : hn::Mul(hn::Set(d, shrink[n]), load_out(queries[n].out + i));
     }
     for (std::size_t j = begin; j < end; ++j) {
-      const VF value = load_value(values + j % a.capacity * stride + i);
+      const VF value = load_value(values[j] + i);
       for (std::size_t n = 0; n < kCount; ++n) {
         sums[n] = hn::MulAdd(hn::Set(d, weights[n][j % kKeyBlock]), value, sums[n]);
       }
@@ -150,26 +202,28 @@ HWY_INLINE void block_values(const AttentionArgs& a, const Query* queries, const
     for (std::size_t n = 0; n < kCount; ++n) store_out(sums[n], queries[n].out + i);
   };
   for_vectors(
-      a.head_dim,
+      head_dim,
       [&](std::size_t i) HWY_ATTR {
         column(
-            i, [](const T* p) HWY_ATTR { return Load::load(p); },
+            i, [](const auto* p) HWY_ATTR { return load_kv(p); },
             [&](const float* p) HWY_ATTR { return hn::LoadU(d, p); },
             [&](VF s, float* p) HWY_ATTR { hn::StoreU(s, d, p); });
       },
       [&](std::size_t i, std::size_t rest) HWY_ATTR {
         column(
-            i, [&](const T* p) HWY_ATTR { return Load::load_n(p, rest); },
+            i, [&](const auto* p) HWY_ATTR { return load_kv_n(p, rest); },
             [&](const float* p) HWY_ATTR { return hn::LoadN(d, p, rest); },
             [&](VF s, float* p) HWY_ATTR { hn::StoreN(s, d, p, rest); });
       });
 }
 
 /// kCount queries of one KV head, all their keys block by block.
-template <class Load, std::size_t kCount>
-HWY_INLINE void attend(const AttentionArgs& a, Query* queries, std::size_t kv_head) {
+template <class Rows, std::size_t kCount>
+HWY_INLINE void attend(const AttentionArgs& a, Query* queries, std::size_t kv_head,
+                       std::uint8_t* scratch) {
   const DF d;
-  const std::size_t head_offset = kv_head * a.head_dim;
+  Rows keys(a, a.k, kv_head, scratch);
+  Rows values(a, a.v, kv_head, scratch);
   std::size_t first = queries[0].first;
   std::size_t last = queries[0].position;
   for (std::size_t n = 1; n < kCount; ++n) {
@@ -180,12 +234,14 @@ HWY_INLINE void attend(const AttentionArgs& a, Query* queries, std::size_t kv_he
   for (std::size_t block = first / kKeyBlock * kKeyBlock; block <= last; block += kKeyBlock) {
     const std::size_t begin = HWY_MAX(block, first);
     const std::size_t end = HWY_MIN(block + kKeyBlock, last + 1);
-    block_scores<Load, kCount>(a, queries, a.k, head_offset, begin, end, scores);
+    keys.prepare(begin, end);
+    block_scores<kCount>(a.head_dim, queries, keys, begin, end, scores);
     float shrink[kCount];
     for (std::size_t n = 0; n < kCount; ++n) {
       shrink[n] = block_softmax(a, queries[n], block, scores[n]);
     }
-    block_values<Load, kCount>(a, queries, a.v, head_offset, begin, end, scores, shrink);
+    values.prepare(begin, end);
+    block_values<kCount>(a.head_dim, queries, values, begin, end, scores, shrink);
   }
   for (std::size_t n = 0; n < kCount; ++n) {
     const VF inverse = hn::Set(d, 1.0f / queries[n].sum);
@@ -194,9 +250,9 @@ HWY_INLINE void attend(const AttentionArgs& a, Query* queries, std::size_t kv_he
   }
 }
 
-template <class Load>
+template <class Rows>
 HWY_INLINE void attend_all(const AttentionArgs& a, std::size_t token_begin, std::size_t token_end,
-                           std::size_t head_begin, std::size_t head_end) {
+                           std::size_t head_begin, std::size_t head_end, std::uint8_t* scratch) {
   const std::size_t group = a.heads / a.kv_heads;
   Query queries[kQueries];
   for (std::size_t head = head_begin; head < head_end;) {
@@ -212,30 +268,32 @@ HWY_INLINE void attend_all(const AttentionArgs& a, std::size_t token_begin, std:
                             windowed ? position + 1 - a.window : 0, position,
                             hwy::LowestValue<float>(), 0.0f};
         if (count == kQueries) {
-          attend<Load, kQueries>(a, queries, kv_head);
+          attend<Rows, kQueries>(a, queries, kv_head, scratch);
           count = 0;
         }
       }
     }
     std::size_t done = 0;
-    for (; done + 4 <= count; done += 4) attend<Load, 4>(a, queries + done, kv_head);
-    for (; done < count; ++done) attend<Load, 1>(a, queries + done, kv_head);
+    for (; done + 4 <= count; done += 4) attend<Rows, 4>(a, queries + done, kv_head, scratch);
+    for (; done < count; ++done) attend<Rows, 1>(a, queries + done, kv_head, scratch);
     head = group_end;
   }
 }
 
 inline HWY_NOINLINE void attention(const AttentionArgs& a, std::size_t token_begin,
                             std::size_t token_end, std::size_t head_begin, std::size_t head_end,
-                            std::uint8_t* /*scratch*/) {
+                            std::uint8_t* scratch) {
+  using F16 = RingRows<hwy::float16_t>;
+  using BF16 = RingRows<hwy::bfloat16_t>;
   switch (a.kv_type) {
     case KvType::f32:
-      return attend_all<LoadF32>(a, token_begin, token_end, head_begin, head_end);
+      return attend_all<RingRows<float>>(a, token_begin, token_end, head_begin, head_end, scratch);
     case KvType::f16:
-      return attend_all<LoadNarrow<hwy::float16_t>>(a, token_begin, token_end, head_begin,
-                                                    head_end);
+      return attend_all<F16>(a, token_begin, token_end, head_begin, head_end, scratch);
     case KvType::bf16:
-      return attend_all<LoadNarrow<hwy::bfloat16_t>>(a, token_begin, token_end, head_begin,
-                                                     head_end);
+      return attend_all<BF16>(a, token_begin, token_end, head_begin, head_end, scratch);
+    case KvType::q8_0:
+      return attend_all<QuantizedRows>(a, token_begin, token_end, head_begin, head_end, scratch);
   }
 }
 

@@ -6,6 +6,7 @@
 #define GEMMA_SIMD_ELEMENTWISE_INL_HPP_
 #endif
 
+#include "gemma/base/float16.hpp"
 #include "gemma/simd/kernels.hpp"
 #include "gemma/simd/vector-inl.hpp"
 #include "hwy/contrib/math/math-inl.h"
@@ -109,13 +110,41 @@ HWY_INLINE void store_as(const float* x, std::size_t n, T* out) {
       });
 }
 
+/// Blocks of Q8_0, with scale = max|x| / 127. A block that holds a number that is not finite gets a
+/// scale that is not a number either, so that nothing hides it.
+HWY_INLINE void store_q8_0(const float* x, std::size_t n, std::uint8_t* out) {
+  using Q8 = quant::Q8_0;
+  const DF d;
+  const hn::Rebind<std::int8_t, DF> narrow;
+  for (std::size_t i = 0; i < n; i += Q8::kBlockElements, out += Q8::kBlockBytes) {
+    VF largest = hn::Zero(d);
+    VF finite = hn::Zero(d);
+    for (std::size_t v = 0; v < Q8::kBlockElements; v += kLanes) {
+      const VF values = hn::LoadU(d, x + i + v);
+      largest = hn::Max(largest, hn::Abs(values));
+      finite = hn::Add(finite, hn::Sub(values, values));
+    }
+    const float check = hn::ReduceSum(d, finite);
+    const float scale = check == 0.0f ? hn::ReduceMax(d, largest) / 127.0f : check;
+    const std::uint16_t half = half_from_float(scale);
+    // Of the scale as it is stored; one too small for a binary16 makes the block 0.
+    const float stored = half_to_float(half);
+    const VF inverse = hn::Set(d, stored > 0.0f ? 1.0f / stored : 0.0f);
+    std::memcpy(out + Q8::kScaleOffset, &half, sizeof half);
+    for (std::size_t v = 0; v < Q8::kBlockElements; v += kLanes) {
+      const auto q = hn::DemoteTo(
+          narrow, hn::NearestInt(hn::Mul(hn::LoadU(d, x + i + v), inverse)));
+      hn::StoreU(q, narrow, reinterpret_cast<std::int8_t*>(out + Q8::kQuantsOffset) + v);
+    }
+  }
+}
+
 inline HWY_NOINLINE void store_kv(const float* x, std::size_t n, KvType type, std::uint8_t* out) {
-  if (type == KvType::f32) {
-    std::memcpy(out, x, n * sizeof(float));
-  } else if (type == KvType::f16) {
-    store_as(x, n, reinterpret_cast<hwy::float16_t*>(out));
-  } else {
-    store_as(x, n, reinterpret_cast<hwy::bfloat16_t*>(out));
+  switch (type) {
+    case KvType::f32: std::memcpy(out, x, n * sizeof(float)); return;
+    case KvType::f16: store_as(x, n, reinterpret_cast<hwy::float16_t*>(out)); return;
+    case KvType::bf16: store_as(x, n, reinterpret_cast<hwy::bfloat16_t*>(out)); return;
+    case KvType::q8_0: store_q8_0(x, n, out); return;
   }
 }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "gemma/config.hpp"
+#include "gemma/quant/block32.hpp"
 #include "gemma/quant/matrix.hpp"
 
 GEMMA_NAMESPACE_BEGIN
@@ -39,11 +40,20 @@ struct MatmulArgs {
   std::size_t out_stride = 0;
 };
 
-/// Element type of the KV cache.
-enum class KvType : std::uint8_t { f32, f16, bf16 };
+/// Numbers of the KV cache. q8_0: blocks as those of quant::Q8_0, for heads of whole blocks.
+enum class KvType : std::uint8_t { f32, f16, bf16, q8_0 };
 
-/// Bytes of one KV cache element.
-constexpr std::size_t kv_element_bytes(KvType type) { return type == KvType::f32 ? 4 : 2; }
+/// "f32", "f16", "bf16" or "q8_0".
+constexpr const char* kv_type_name(KvType type) {
+  constexpr const char* kNames[] = {"f32", "f16", "bf16", "q8_0"};
+  return kNames[static_cast<std::size_t>(type)];
+}
+
+/// Bytes of n numbers of the KV cache.
+constexpr std::size_t kv_bytes(KvType type, std::size_t n) {
+  if (type == KvType::q8_0) return n / quant::Q8_0::kBlockElements * quant::Q8_0::kBlockBytes;
+  return n * (type == KvType::f32 ? 4 : 2);
+}
 
 /// Causal attention of `tokens` queries at positions first_position, first_position + 1, … over a
 /// ring buffer of keys and values: position p lies in slot p % capacity. The queries' own keys and
@@ -67,6 +77,11 @@ struct AttentionArgs {
 
 /// Bytes of scratch each thread must give to matmul() and attention(), 64-byte aligned.
 inline constexpr std::size_t kScratchBytes = 512 * 1024;
+
+/// Keys that attention() looks at together.
+inline constexpr std::size_t kKeyBlock = 64;
+/// The largest head whose block of keys fits the scratch as floats, which KvType::q8_0 needs.
+inline constexpr std::size_t kLargestQuantizedHead = kScratchBytes / kKeyBlock / sizeof(float);
 
 /// One target's kernels. Every result depends on its own inputs only, never on how rows or tokens
 /// were divided among calls: so any number of threads gives the same bits.
@@ -93,7 +108,7 @@ struct Kernels {
   void (*rope)(const float* cos, const float* sin, std::size_t half, float* x);
   /// x = cap · tanh(x / cap).
   void (*softcap)(float cap, std::size_t n, float* x);
-  /// Stores n floats as KV cache elements.
+  /// Stores n floats as numbers of the KV cache.
   void (*store_kv)(const float* x, std::size_t n, KvType type, std::uint8_t* out);
   /// Index of the largest element, the first of equals; n > 0. NaN never wins.
   std::size_t (*argmax)(const float* x, std::size_t n);

@@ -128,7 +128,8 @@ class CpuOps {
 
   void store_kv(std::size_t layer_index, const float* k, const float* v) {
     KvCache::Layer& layer = kv_.layer(layer_index);
-    const std::size_t n = layer.row_bytes / simd::kv_element_bytes(kv_.type());
+    const LayerConfig& shape = config_->layers[layer_index];
+    const std::size_t n = shape.kv_heads * shape.head_dim;
     for_each_token([&](std::size_t t) {
       const std::size_t offset = (position_ + t) % layer.capacity * layer.row_bytes;
       kernels_.store_kv(k + t * n, n, kv_.type(), layer.keys.data() + offset);
