@@ -3,6 +3,7 @@
 #include "cli/chat.hpp"
 #include "cli/info.hpp"
 #include "cli/logits.hpp"
+#include "cli/quantize.hpp"
 #include "cli/run.hpp"
 #include "cli/tokens.hpp"
 
@@ -44,6 +45,7 @@ int parse_and_run(int argc, char** argv) {
   cli::add_score(app, action);
   cli::add_bench(app, action);
   cli::add_info(app, action);
+  cli::add_quantize(app, action);
   cli::add_devices(app, action);
   if (argc <= 1) {
     std::cerr << app.help();

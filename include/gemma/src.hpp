@@ -12,6 +12,7 @@
 
 #define GEMMA_SRC
 #include "gemma/gemma.hpp"
-#include "gemma/quant/encode.hpp"  // not of the one include: running a model needs no encoder
+// Not of the one include, as running a model needs neither encoders nor writers:
+#include "gemma/generate/quantize.hpp"
 
 #endif  // GEMMA_SRC_HPP_

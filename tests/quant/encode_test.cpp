@@ -17,7 +17,7 @@ namespace {
 const DType kBlocks32[] = {DType::Q4_0, DType::Q5_0, DType::Q8_0};
 const DType kSuperBlocks[] = {DType::Q4_K, DType::Q5_K, DType::Q6_K};
 const DType kEncodable[] = {DType::F32,  DType::F16,  DType::BF16, DType::Q4_0, DType::Q5_0,
-                            DType::Q8_0, DType::Q4_K, DType::Q5_K, DType::Q6_K};
+                            DType::Q5_1, DType::Q8_0, DType::Q4_K, DType::Q5_K, DType::Q6_K};
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
@@ -95,7 +95,7 @@ std::vector<float> row_of(std::initializer_list<float> start) {
 
 TEST_CASE("the formats that can be encoded are those the header names") {
   for (const DType type : kEncodable) CHECK(quant::can_encode(type));
-  for (const DType type : {DType::Q4_1, DType::Q5_1, DType::Q2_K, DType::Q3_K, DType::IQ4_NL,
+  for (const DType type : {DType::Q4_1, DType::Q2_K, DType::Q3_K, DType::IQ4_NL,
                            DType::IQ4_XS, static_cast<DType>(999)}) {
     CHECK(!quant::can_encode(type));
   }
@@ -112,6 +112,7 @@ TEST_CASE("the error is no larger than that of the encoders of ggml") {
       {DType::BF16, {6.01601032e-05, 0.000116255669, 2.67575566e-05}},
       {DType::Q4_0, {0.00294762418, 0.00718406912, 0.00118247566}},
       {DType::Q5_0, {0.00145610027, 0.0036828656, 0.00055952366}},
+      {DType::Q5_1, {0.00132219894, 0.00331238804, 0.000528768633}},
       {DType::Q8_0, {0.000182545306, 0.00048353511, 6.79193312e-05}},
       {DType::Q4_K, {0.0024891162, 0.00612758017, 0.000985015867}},
       {DType::Q5_K, {0.0012577784, 0.00314707435, 0.000497369125}},

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Drives the gemma command on the small model: cli_test.py GEMMA MODEL GROUP, where GROUP is a test class."""
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -219,6 +220,46 @@ class Numbers(Case):
             self.assertGreater(result[key], 0)
 
 
+class Quantize(Case):
+    IDS = "2,10,20,30,40,50"
+
+    def test_every_type_makes_a_file_that_runs(self):
+        want = self.json("logits", MODEL, "--ids", self.IDS, "--reference")["positions"][0]["logits"]
+        with tempfile.TemporaryDirectory() as folder:
+            out = os.path.join(folder, "out.gguf")
+            sizes = {}
+            for kind in ("f32", "f16", "bf16", "q8_0", "q6_k", "q5_k_m", "q5_k", "q5_0", "q4_k_m", "q4_k", "q4_0"):
+                done = self.json("quantize", MODEL, out, "--type", kind, "--force", "--json")
+                self.assertEqual((done["file"], done["type"]), (out, kind))
+                self.assertEqual(os.listdir(folder), ["out.gguf"])
+                sizes[kind] = os.path.getsize(out)
+                self.assertGreater(sizes[kind], done["bytes_after"])
+                got = self.json("logits", out, "--ids", self.IDS)["positions"][0]["logits"]
+                self.assertEqual(len(got), len(want))
+            # Rows that are not whole blocks of 256 take a larger format, so not all are in order.
+            falling = [sizes[kind] for kind in ("f32", "f16", "q8_0", "q5_0", "q4_0")]
+            self.assertEqual(falling, sorted(falling, reverse=True))
+
+    def test_an_existing_file_is_kept_unless_forced(self):
+        with tempfile.TemporaryDirectory() as folder:
+            out = os.path.join(folder, "out.gguf")
+            with open(out, "w") as f:
+                f.write("mine")
+            self.fails(1, "--force", "quantize", MODEL, out)
+            self.assertEqual(os.path.getsize(out), 4)
+            self.assertIn(b"q8_0", self.out("quantize", MODEL, out, "--type", "Q8_0", "--force"))
+            self.assertGreater(os.path.getsize(out), 10000)
+
+    def test_errors(self):
+        with tempfile.TemporaryDirectory() as folder:
+            out = os.path.join(folder, "out.gguf")
+            self.fails(2, "q4_k_m", "quantize", MODEL, out, "--type", "q3_x")
+            self.fails(1, "no-such-file", "quantize", "no-such-file.gguf", out)
+            self.fails(1, "no-such-folder", "quantize", MODEL, os.path.join(folder, "no-such-folder", "out.gguf"))
+            self.fails(1, folder, "quantize", MODEL, folder)
+            self.assertEqual(os.listdir(folder), [])
+
+
 class Help(Case):
     def test_info_and_devices(self):
         result = self.json("info", MODEL, "--json", "--ctx", 64)
@@ -229,7 +270,7 @@ class Help(Case):
 
     def test_help_and_version(self):
         self.assertIn(b"gemma.hpp", self.out("--version"))
-        for command in ("run", "chat", "tokenize", "detokenize", "logits", "score", "bench", "info", "devices"):
+        for command in ("run", "chat", "tokenize", "detokenize", "logits", "score", "bench", "info", "quantize", "devices"):
             self.assertIn(b"Usage", self.out(command, "--help"))
         self.assertEqual(gemma().returncode, 2)
 

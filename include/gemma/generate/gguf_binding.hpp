@@ -21,6 +21,9 @@ namespace gguf {
 /// Sizes and constants from the metadata, checked by check_config().
 Result<Config> read_config(const File& file);
 
+/// The scale of q·k that readers of GGUF derive from the shape, as no key holds it.
+float derived_attention_scale(const Config& config);
+
 /// The file's tensors, for bind_weights().
 class FileTensors final : public TensorSource {
  public:
@@ -49,6 +52,7 @@ class Source final : public ModelSource {
   std::string format() const override { return "GGUF v" + std::to_string(file_.version()); }
   std::uint64_t file_bytes() const override { return file_.bytes().size(); }
   const std::vector<TensorView>& tensors() const override { return file_.tensors(); }
+  std::vector<std::string> gguf_names() const override;
   Result<Config> read_config() const override { return gguf::read_config(file_); }
   Result<Vocabulary> read_vocabulary() const override { return gguf::read_vocabulary(file_); }
   std::vector<TokenId> stop_ids() const override;

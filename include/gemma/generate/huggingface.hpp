@@ -42,6 +42,7 @@ class Source final : public ModelSource {
   std::string format() const override;
   std::uint64_t file_bytes() const override { return files_.file_bytes(); }
   const std::vector<TensorView>& tensors() const override { return files_.tensors(); }
+  std::vector<std::string> gguf_names() const override;
   Result<Config> read_config() const override { return config_; }
   Result<Vocabulary> read_vocabulary() const override;
   std::vector<TokenId> stop_ids() const override { return stop_ids_; }

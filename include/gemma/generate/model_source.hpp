@@ -46,6 +46,8 @@ class ModelSource : public TensorSource {
   virtual std::uint64_t file_bytes() const = 0;
   /// All tensors of the model, by their own names.
   virtual const std::vector<TensorView>& tensors() const = 0;
+  /// The GGUF names of those that find_tensor() gives, in the order to write them.
+  virtual std::vector<std::string> gguf_names() const = 0;
   /// Sizes and constants, checked by check_config().
   virtual Result<Config> read_config() const = 0;
   /// The tokenizer's pieces as views into the source, which must stay open.

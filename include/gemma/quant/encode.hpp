@@ -11,7 +11,8 @@
 GEMMA_NAMESPACE_BEGIN
 namespace quant {
 
-/// Whether encode_row() can write `type`: F32, F16, BF16, Q4_0, Q5_0, Q8_0, Q4_K, Q5_K and Q6_K.
+/// Whether encode_row() can write `type`: F32, F16, BF16, Q4_0, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K and
+/// Q6_K.
 bool can_encode(DType type);
 
 /// Encodes n numbers, whole blocks, so that decode_row() gives them back with a small squared

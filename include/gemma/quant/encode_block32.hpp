@@ -2,6 +2,7 @@
 #ifndef GEMMA_QUANT_ENCODE_BLOCK32_HPP_
 #define GEMMA_QUANT_ENCODE_BLOCK32_HPP_
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
@@ -17,6 +18,13 @@ inline void pack_4_bits(const std::uint8_t* codes, std::size_t n, std::uint8_t* 
   for (std::size_t i = 0; i < n; ++i) {
     packed[i] = static_cast<std::uint8_t>((codes[i] & 15) | (codes[n + i] & 15) << 4);
   }
+}
+
+/// Bit 4 of each of 32 codes.
+inline std::uint32_t pack_fifth_bits(const std::uint8_t* codes) {
+  std::uint32_t bits = 0;
+  for (std::size_t i = 0; i < 32; ++i) bits |= static_cast<std::uint32_t>(codes[i] >> 4) << i;
+  return bits;
 }
 
 /// Fits the numbers of a block without minimums, stores the scale in `block`, and gives q.
@@ -61,9 +69,31 @@ struct Encoder<Q5_0> {
     detail::encode_centred<Q5_0>(src, {-16, 15}, {1.0f, 19.0f, 0.5f}, block, q);
     detail::codes_of(q, 32, -16, codes);
     detail::pack_4_bits(codes, 16, block + Q5_0::kQuantsOffset);
-    std::uint32_t high = 0;
-    for (std::size_t i = 0; i < 32; ++i) high |= static_cast<std::uint32_t>(codes[i] >> 4) << i;
-    detail::store_le(block + Q5_0::kHighBitsOffset, high);
+    detail::store_le(block + Q5_0::kHighBitsOffset, detail::pack_fifth_bits(codes));
+  }
+};
+
+/// A scale and a minimum of their own; the block stores what is to be added, -minimum.
+template <>
+struct Encoder<Q5_1> {
+  static void encode(const float* src, std::uint8_t* block) {
+    using namespace detail;
+    constexpr Range kRange{0, 31};
+    float x[32], q[32], terms[32];
+    load_numbers(src, 32, kLargestHalf, x);
+    std::copy(x, x + 32, terms);
+    const float sum_x = add_up<32>(terms);
+    Line line = fit_line<32>(x, sum_x, kRange, {25.0f, 32.0f, 0.5f});
+    // What is stored is rounded; then the numbers are, to what the rounded line can give.
+    line.scale = line.scale > 0.0f ? scale_as_half(line.scale) : 0.0f;
+    line.minimum = half_to_float(half_from_float((std::min)(line.minimum, kLargestHalf)));
+    quantise<32>(x, line, kRange, q);
+    std::uint8_t codes[32];
+    codes_of(q, 32, 0, codes);
+    store_le(block + Q5_1::kScaleOffset, half_from_float(line.scale));
+    store_le(block + Q5_1::kMinOffset, half_from_float(-line.minimum));
+    pack_4_bits(codes, 16, block + Q5_1::kQuantsOffset);
+    store_le(block + Q5_1::kHighBitsOffset, pack_fifth_bits(codes));
   }
 };
 

@@ -177,13 +177,17 @@ Line fit_line(const float* x, float sum_x, const Range& range, const PeakSteps& 
   const float highest = *std::max_element(x, x + N);
   Line best{0.0f, -lowest};
   if (highest == lowest) return best;
+  // Numbers on a grid, with the rounding of a binary16, fit it as well when it is shifted by a step
+  // with all q; the least minimum is the one their block had.
+  const float noise = 1e-6f * (highest - lowest) * (highest - lowest);
   float q[N];
   float best_error = (std::numeric_limits<float>::max)();
   for (float at = peaks.first; at <= peaks.last; at += peaks.step) {
     Line line{(highest - lowest) / at, -lowest};
     for (int i = 0; i < 3 && line.scale > kSmallestHalf / 4096; ++i) {
       const Sums sums = quantise<N>(x, line, range, q);
-      if (sums.error < best_error) {
+      const bool alike = std::fabs(sums.error - best_error) <= noise;
+      if (alike ? line.minimum < best.minimum : sums.error < best_error) {
         best_error = sums.error;
         best = line;
       }

@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <string>
 
 #include "gemma/base/file.hpp"
@@ -92,6 +93,17 @@ class SystemFile {
   int file_ = -1;
   std::uint64_t size_ = 0;
 };
+
+inline std::FILE* open_for_writing(const std::string& path) {
+  return std::fopen(path.c_str(), "wb");
+}
+
+inline void remove_file(const std::string& path) { (void)std::remove(path.c_str()); }
+
+/// Replaces what is at `to`. The system's error number, or 0.
+inline int rename_file(const std::string& from, const std::string& to) {
+  return std::rename(from.c_str(), to.c_str()) == 0 ? 0 : errno;
+}
 
 }  // namespace detail
 GEMMA_NAMESPACE_END

@@ -23,6 +23,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <string>
 
 #include "gemma/base/file.hpp"
@@ -30,6 +31,18 @@
 
 GEMMA_NAMESPACE_BEGIN
 namespace detail {
+
+/// A path as UTF-16; empty if it is not valid UTF-8, or too long.
+inline std::wstring wide_path(const std::string& path) {
+  if (path.size() > 32767) return {};
+  const auto bytes = static_cast<int>(path.size());
+  const auto convert = [&](wchar_t* out, int room) {
+    return MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, path.data(), bytes, out, room);
+  };
+  std::wstring wide(static_cast<std::size_t>((std::max)(convert(nullptr, 0), 0)), L'\0');
+  convert(wide.data(), static_cast<int>(wide.size()));
+  return wide;
+}
 
 /// A file open for reading.
 class SystemFile {
@@ -42,7 +55,7 @@ class SystemFile {
   }
 
   static PathKind kind(const std::string& path) {
-    const std::wstring wide = SystemFile(path).wide_path();
+    const std::wstring wide = wide_path(path);
     const DWORD attributes =
         wide.empty() ? INVALID_FILE_ATTRIBUTES : GetFileAttributesW(wide.c_str());
     if (attributes == INVALID_FILE_ATTRIBUTES) return PathKind::nothing;
@@ -50,7 +63,7 @@ class SystemFile {
   }
 
   Status open() {
-    const std::wstring wide = wide_path();
+    const std::wstring wide = wide_path(path_);
     if (wide.empty()) return file_error(path_, "the path is not valid UTF-8, or too long");
     const DWORD attributes = GetFileAttributesW(wide.c_str());
     if (attributes == INVALID_FILE_ATTRIBUTES) return last_error("cannot open");
@@ -99,18 +112,6 @@ class SystemFile {
  private:
   static constexpr std::size_t kMaxStep = std::size_t{1} << 30;  // some systems refuse 2 GiB
 
-  /// The path as UTF-16; empty if it is not valid UTF-8.
-  std::wstring wide_path() const {
-    if (path_.size() > 32767) return {};
-    const auto bytes = static_cast<int>(path_.size());
-    const auto convert = [&](wchar_t* out, int room) {
-      return MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, path_.data(), bytes, out, room);
-    };
-    std::wstring wide(static_cast<std::size_t>((std::max)(convert(nullptr, 0), 0)), L'\0');
-    convert(wide.data(), static_cast<int>(wide.size()));
-    return wide;
-  }
-
   Error last_error(const std::string& what) const {
     return system_error(path_, what, static_cast<int>(GetLastError()));
   }
@@ -118,6 +119,19 @@ class SystemFile {
   const std::string& path_;
   HANDLE file_ = INVALID_HANDLE_VALUE;
 };
+
+inline std::FILE* open_for_writing(const std::string& path) {
+  return _wfopen(wide_path(path).c_str(), L"wb");
+}
+
+inline void remove_file(const std::string& path) { DeleteFileW(wide_path(path).c_str()); }
+
+/// Replaces what is at `to`. The system's error number, or 0.
+inline int rename_file(const std::string& from, const std::string& to) {
+  const bool done = MoveFileExW(wide_path(from).c_str(), wide_path(to).c_str(),
+                                MOVEFILE_REPLACE_EXISTING) != 0;
+  return done ? 0 : static_cast<int>(GetLastError());
+}
 
 }  // namespace detail
 GEMMA_NAMESPACE_END

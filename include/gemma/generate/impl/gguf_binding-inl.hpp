@@ -255,6 +255,16 @@ inline Result<std::optional<TokenId>> token_id(const File& file, const char* key
 
 }  // namespace detail
 
+GEMMA_INLINE float derived_attention_scale(const Config& config) {
+  if (config.family >= Family::gemma3n) return 1.0f;
+  bool wide = false;
+  for (const detail::Architecture& arch : detail::kArchitectures) {
+    wide = wide || (arch.family == config.family && arch.wide_scale_layers == config.layers.size());
+  }
+  const std::size_t per_head = wide ? config.width / config.heads : config.layers[0].head_dim;
+  return 1.0f / std::sqrt(static_cast<float>(per_head));
+}
+
 GEMMA_INLINE Result<Config> read_config(const File& file) {
   GEMMA_TRY_ASSIGN(const detail::Architecture* arch, detail::find_architecture(file));
   const detail::Keys keys(file, arch->name);
@@ -296,10 +306,7 @@ GEMMA_INLINE Result<Config> read_config(const File& file) {
   GEMMA_TRY(detail::read_extensions(keys, config));
   GEMMA_TRY(check_config(config, file.name()));
 
-  const bool wide = layers == arch->wide_scale_layers;
-  const std::size_t per_head = wide ? config.width / config.heads : config.layers[0].head_dim;
-  const bool scaled = arch->family < Family::gemma3n;
-  config.attention_scale = scaled ? 1.0f / std::sqrt(static_cast<float>(per_head)) : 1.0f;
+  config.attention_scale = derived_attention_scale(config);
   return config;
 }
 
@@ -340,6 +347,12 @@ GEMMA_INLINE Result<Vocabulary> read_vocabulary(const File& file) {
   // Every Gemma needs its BOS, also where an old file does not say so.
   GEMMA_TRY_ASSIGN(vocabulary.add_bos, file.get_bool_or("tokenizer.ggml.add_bos_token", true));
   return vocabulary;
+}
+
+GEMMA_INLINE std::vector<std::string> Source::gguf_names() const {
+  std::vector<std::string> names;
+  for (const TensorView& tensor : file_.tensors()) names.push_back(tensor.name);
+  return names;
 }
 
 GEMMA_INLINE std::vector<TokenId> Source::stop_ids() const {

@@ -2,6 +2,8 @@
 #ifndef GEMMA_GENERATE_IMPL_HUGGINGFACE_INL_HPP_
 #define GEMMA_GENERATE_IMPL_HUGGINGFACE_INL_HPP_
 
+#include <algorithm>
+#include <cstdlib>
 #include <memory>
 #include <optional>
 #include <string_view>
@@ -254,6 +256,19 @@ GEMMA_INLINE Status Source::read_descriptions() {
 GEMMA_INLINE const TensorView* Source::find_tensor(const std::string& gguf_name) const {
   const auto found = index_.find(gguf_name);
   return found == index_.end() ? nullptr : &tensors()[found->second];
+}
+
+GEMMA_INLINE std::vector<std::string> Source::gguf_names() const {
+  std::vector<std::string> names;
+  for (const auto& [name, tensor] : index_) names.push_back(name);
+  // By the number of the layer first; what is outside the layers, before.
+  const auto layer = [](const std::string& name) {
+    return name.compare(0, 4, "blk.") == 0 ? std::atoi(name.c_str() + 4) : -1;
+  };
+  std::stable_sort(names.begin(), names.end(), [&](const std::string& a, const std::string& b) {
+    return layer(a) < layer(b);
+  });
+  return names;
 }
 
 GEMMA_INLINE std::string Source::own_name(const std::string& gguf_name) const {

@@ -37,7 +37,8 @@ struct Encoder<BF16> {
 
 namespace detail {
 
-using EncodableFormats = FormatList<F32, F16, BF16, Q4_0, Q5_0, Q8_0, Q4_K, Q5_K, Q6_K>;
+using EncodableFormats = 
+    FormatList<F32, F16, BF16, Q4_0, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K>;
 
 }  // namespace detail
 

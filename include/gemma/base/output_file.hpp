@@ -1,0 +1,49 @@
+// A file that is written from begin to end, and is seen under its name only once it is whole.
+#ifndef GEMMA_BASE_OUTPUT_FILE_HPP_
+#define GEMMA_BASE_OUTPUT_FILE_HPP_
+
+#include <cstdint>
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "gemma/base/error.hpp"
+#include "gemma/base/span.hpp"
+
+GEMMA_NAMESPACE_BEGIN
+
+/// Writes to PATH.part beside the path; commit() gives it its name. Without commit() nothing is
+/// left behind, and a file that was there before stays as it was.
+class OutputFile {
+ public:
+  /// `path` is UTF-8, on Windows too.
+  static Result<OutputFile> create(const std::string& path);
+
+  OutputFile(OutputFile&&) = default;
+  OutputFile& operator=(OutputFile&&) = delete;
+  ~OutputFile();
+
+  Status write(Bytes bytes);
+  Status commit();
+  /// Bytes written so far.
+  std::uint64_t size() const { return size_; }
+
+ private:
+  struct Close {
+    void operator()(std::FILE* file) const { std::fclose(file); }
+  };
+  OutputFile(std::string path, std::FILE* file) : path_(std::move(path)), file_(file) {}
+
+  std::string path_;
+  std::unique_ptr<std::FILE, Close> file_;  ///< null once committed, or moved from
+  std::uint64_t size_ = 0;
+};
+
+GEMMA_NAMESPACE_END
+
+#if !defined(GEMMA_DECLARATIONS_ONLY)
+#include "gemma/base/impl/output_file-inl.hpp"
+#endif
+
+#endif  // GEMMA_BASE_OUTPUT_FILE_HPP_
