@@ -1,6 +1,7 @@
 // The `gemma` command: every part of the library from the terminal.
 #include "cli/bench.hpp"
 #include "cli/chat.hpp"
+#include "cli/embed.hpp"
 #include "cli/info.hpp"
 #include "cli/logits.hpp"
 #include "cli/quantize.hpp"
@@ -43,6 +44,7 @@ int parse_and_run(int argc, char** argv) {
   cli::add_detokenize(app, action);
   cli::add_logits(app, action);
   cli::add_score(app, action);
+  cli::add_embed(app, action);
   cli::add_bench(app, action);
   cli::add_info(app, action);
   cli::add_quantize(app, action);

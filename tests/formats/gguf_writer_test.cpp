@@ -103,7 +103,7 @@ TEST_CASE("metadata copied from another file stays the same, byte by byte") {
   CHECK(whole.substr(24) == metadata.bytes());
 }
 
-TEST_CASE("too much, too little and data without a tensor are refused; no file is left") {
+TEST_CASE("too much, too little and data without a tensor are refused, and no file is left") {
   const TempFolder folder;
   const std::string path = folder.path("out.gguf");
   const auto create = [&] {

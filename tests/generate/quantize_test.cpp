@@ -111,7 +111,7 @@ TEST_CASE("a scale of the queries that GGUF has no key for goes into the weights
   }
 }
 
-TEST_CASE("the fewer bits, the larger the error; threads make no difference to the file") {
+TEST_CASE("the fewer bits, the larger the error, and threads make no difference to the file") {
   const Golden golden = Golden::load("gemma3_swa", "f32");
   const Rows want = reference_rows(golden.model, golden.input_ids);
   const TempFolder folder;
@@ -212,7 +212,7 @@ TEST_CASE("weights that are not numbers are refused by name, and nothing is left
   CHECK_FALSE(out.holds("out.gguf.part"));
 }
 
-TEST_CASE("progress reaches its total, and can cancel; nothing is left behind then") {
+TEST_CASE("progress reaches its total, and can cancel, and nothing is left behind then") {
   const Golden golden = Golden::load("gemma3_swa", "f32");
   const TempFolder folder;
   folder.write("out.gguf", "before");

@@ -220,6 +220,27 @@ class Numbers(Case):
             self.assertGreater(result[key], 0)
 
 
+class Embed(Case):
+    IDS = "2,10,20,30,40,50"
+
+    def test_vectors_have_the_models_width_and_length_1(self):
+        for more in ((), ("--pooling", "last"), ("--kv", "f32")):
+            result = self.json("embed", MODEL, "--ids", self.IDS, "--json", *more)
+            self.assertEqual(result["tokens"], 6)
+            self.assertAlmostEqual(sum(x * x for x in result["embedding"]), 1, places=5)
+        raw = self.json("embed", MODEL, "--ids", self.IDS, "--raw", "--json")["embedding"]
+        self.assertNotAlmostEqual(sum(x * x for x in raw), 1, places=2)
+        self.assertEqual(len(self.out("embed", MODEL, "--text", "hello").split()), len(raw))
+
+    def test_text_file_and_errors(self):
+        a = self.out("embed", MODEL, "--text", "hello")
+        self.assertEqual(a, self.out("embed", MODEL, "--file", "-", stdin=b"hello"))
+        self.fails(2, "", "embed", MODEL)
+        self.fails(2, "pooling", "embed", MODEL, "--text", "a", "--pooling", "max")
+        self.fails(1, "no-such", "embed", MODEL, "--file", "no-such.txt")
+        self.fails(1, "do not fit", "embed", MODEL, "--ids", self.IDS, "--ctx", 4)
+
+
 class Quantize(Case):
     IDS = "2,10,20,30,40,50"
 
@@ -270,7 +291,7 @@ class Help(Case):
 
     def test_help_and_version(self):
         self.assertIn(b"gemma.hpp", self.out("--version"))
-        for command in ("run", "chat", "tokenize", "detokenize", "logits", "score", "bench", "info", "quantize", "devices"):
+        for command in ("run", "chat", "tokenize", "detokenize", "logits", "score", "embed", "bench", "info", "quantize", "devices"):
             self.assertIn(b"Usage", self.out(command, "--help"))
         self.assertEqual(gemma().returncode, 2)
 

@@ -1,6 +1,6 @@
 // What a GGUF file's keys and tensor names mean: GGUF → Config, tensors by role, Vocabulary.
 // Source: the GGUF specification and llama.cpp's conventions for the architectures gemma, gemma2,
-// gemma3, gemma3n and gemma4.
+// gemma3, gemma-embedding, gemma3n and gemma4.
 #ifndef GEMMA_GENERATE_GGUF_BINDING_HPP_
 #define GEMMA_GENERATE_GGUF_BINDING_HPP_
 

@@ -1,5 +1,5 @@
 // A Hugging Face folder as a model: config.json, safetensors, tokenizer.model or tokenizer.json,
-// generation_config.json, chat template. Source: transformers' configuration and modeling classes
+// generation_config.json, chat template, the dense modules of sentence-transformers. Source: transformers' configuration and modeling classes
 // gemma, gemma2, gemma3, gemma3n, gemma4. Needs GEMMA_HUGGINGFACE and <nlohmann/json.hpp>.
 #ifndef GEMMA_GENERATE_HUGGINGFACE_HPP_
 #define GEMMA_GENERATE_HUGGINGFACE_HPP_
@@ -14,6 +14,7 @@
 #include "gemma/formats/json.hpp"
 #include "gemma/formats/safetensors.hpp"
 #include "gemma/generate/model_source.hpp"
+#include "gemma/model/family.hpp"
 
 GEMMA_NAMESPACE_BEGIN
 namespace huggingface {
@@ -38,9 +39,9 @@ class Source final : public ModelSource {
   std::string name() const override { return path_; }
   std::string own_name(const std::string& gguf_name) const override;
   std::string why_missing(const std::string& gguf_name) const override;
-  float norm_offset() const override { return config_.family < Family::gemma3n ? 1.0f : 0.0f; }
+  float norm_offset() const override { return traits_of(config_.family).norm_offset; }
   std::string format() const override;
-  std::uint64_t file_bytes() const override { return files_.file_bytes(); }
+  std::uint64_t file_bytes() const override;
   const std::vector<TensorView>& tensors() const override { return files_.tensors(); }
   std::vector<std::string> gguf_names() const override;
   Result<Config> read_config() const override { return config_; }
@@ -53,14 +54,18 @@ class Source final : public ModelSource {
       : path_(std::move(path)), files_(std::move(files)) {}
   Status read_descriptions();
   Status index_tensors(bool tied);
+  Status open_dense_modules();
 
   std::string path_;
   safetensors::Folder files_;
   std::string prefix_;  ///< of all names of tensors: "model."
   std::map<std::string, std::size_t> index_;  ///< by GGUF name
+  std::vector<safetensors::Folder> dense_files_;
+  std::map<std::string, TensorView> dense_;   ///< EmbeddingGemma's last matrices, by GGUF name
   Config config_;
   TokenId bos_ = 2;
   bool add_bos_ = true;
+  bool add_eos_ = false;
   std::vector<TokenId> stop_ids_;
   std::string chat_template_;
 };

@@ -106,7 +106,8 @@ class Session {
   std::vector<float> logits(Span<const TokenId> ids) { return try_logits(ids).value(); }
 #endif
 
-  /// One vector [D] for a whole text, by forgetting everything and reading it from its BOS.
+  /// One vector [D] for a whole text, by forgetting everything and reading it from its BOS. Models
+  /// made for it (EmbeddingGemma) multiply the pooled vector by their last matrices.
   Result<std::vector<float>> try_embed(std::string_view text, const EmbedOptions& options = {});
   Result<std::vector<float>> try_embed(Span<const TokenId> ids, const EmbedOptions& options = {});
 #if !defined(GEMMA_NO_EXCEPTIONS)
@@ -137,6 +138,7 @@ class Session {
         backend_reason_(std::move(reason)) {}
 
   Status check_ids(Span<const TokenId> ids) const;
+  Status check_generates() const;
   Status decode(GenerateResult& result, std::vector<float>& logits, const TextSink& sink,
                 const GenerateOptions& options);
 

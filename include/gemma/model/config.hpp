@@ -28,7 +28,8 @@ struct LayerConfig {
   std::size_t head_dim = 0;        ///< d
   std::size_t kv_heads = 0;        ///< K
   std::size_t ffn_width = 0;       ///< I
-  std::size_t window = 0;          ///< keys seen, the token's own included; 0: all before it
+  std::size_t window = 0;          ///< keys seen, the token's own included; 0: all before it.
+                                   ///< If bidirectional, as many on the other side
   float rope_base = 10000.0f;      ///< theta
   float rope_scale = 1.0f;         ///< positions are divided by this (linear scaling)
   bool rope_divided = false;       ///< frequencies are divided by Config::rope_divisors
@@ -50,6 +51,7 @@ struct Config {
   float attention_scale = 1.0f;    ///< of q·k
   float attention_softcap = 0.0f;  ///< 0: none
   float final_softcap = 0.0f;      ///< 0: none
+  bool bidirectional = false;      ///< tokens see those after them, too (EmbeddingGemma)
   std::vector<float> rope_divisors;  ///< [d/2] of the global layers; empty: none
   std::size_t ple_width = 0;       ///< P, of the per-layer embeddings; 0: none
   std::size_t altup_streams = 1;   ///< n, residual streams side by side (Gemma 3n)

@@ -119,8 +119,20 @@ class Model {
   /// Reads `ids` (each in [0, vocab_size)) after what it has read before, and returns the logits
   /// after the last `logit_rows` of them: [logit_rows, V].
   Matrix forward(Span<const TokenId> ids, std::size_t logit_rows) {
-    return visit_family(config_.family,
-                        [&](auto family) { return forward_as<decltype(family)>(ids, logit_rows); });
+    const Matrix h = hidden(ids);
+    Matrix last(logit_rows, config_.width);
+    std::copy(h.values.end() - static_cast<std::ptrdiff_t>(last.values.size()), h.values.end(),
+              last.values.begin());
+    Matrix logits = matmul(weights_.head, last);
+    for (float& logit : logits.values) logit = softcap(logit, config_.final_softcap);
+    return logits;
+  }
+
+  /// The same, but returns the last hidden states of all of them, after the final norm: [T, D].
+  Matrix hidden(Span<const TokenId> ids) {
+    const Matrix x = visit_family(
+        config_.family, [&](auto family) { return run_layers<decltype(family)>(ids); });
+    return rms_norm(x, weights_.output_norm, config_.norm_eps);
   }
 
   /// Positions read so far.
@@ -133,9 +145,10 @@ class Model {
     std::vector<float> values;
   };
 
+  /// The residual stream after all layers, [T, D].
   template <class F>
-  Matrix forward_as(Span<const TokenId> ids, std::size_t logit_rows) {
-    Matrix x = embed(ids);
+  Matrix run_layers(Span<const TokenId> ids) {
+    Matrix x = embed(ids, F::embedding_scale(config_.width));
     const Matrix ple = per_layer_embeddings(ids, x);
     if constexpr (F::kAltUp) {
       std::vector<Matrix> streams = fan_out(x);
@@ -145,19 +158,12 @@ class Model {
       for (std::size_t i = 0; i < config_.layers.size(); ++i) block<F>(i, x, ple);
     }
     position_ += ids.size();
-
-    Matrix last(logit_rows, config_.width);
-    std::copy(x.values.end() - static_cast<std::ptrdiff_t>(last.values.size()), x.values.end(),
-              last.values.begin());
-    Matrix logits = matmul(weights_.head, rms_norm(last, weights_.output_norm, config_.norm_eps));
-    for (float& logit : logits.values) logit = softcap(logit, config_.final_softcap);
-    return logits;
+    return x;
   }
 
-  /// x_t = E[id_t] · sqrt(D).
-  Matrix embed(Span<const TokenId> ids) const {
+  /// x_t = E[id_t] · scale.
+  Matrix embed(Span<const TokenId> ids, float scale) const {
     Matrix x(ids.size(), config_.width);
-    const float scale = std::sqrt(static_cast<float>(config_.width));
     for (std::size_t t = 0; t < ids.size(); ++t) {
       const WeightMatrix& e = weights_.embedding;
       quant::decode_row(e.type, e.row(static_cast<std::size_t>(ids[t])), e.cols, x.row(t));
@@ -229,7 +235,7 @@ class Model {
     }
   }
 
-  /// Causal attention with grouped queries: query head n reads KV head n / (H / K).
+  /// Attention with grouped queries: query head n reads KV head n / (H / K).
   template <class F>
   Matrix attention(std::size_t index, const Matrix& h) {
     const LayerConfig& layer = config_.layers[index];
@@ -258,23 +264,26 @@ class Model {
     return matmul(w.attention_out, out);
   }
 
-  /// out = Σ_j softmax_j(scale · q·k_j) v_j over the positions j that `position` may see.
+  /// out = Σ_j softmax_j(scale · q·k_j) v_j over the positions j that `position` may see: up to
+  /// itself, or to the end of the text.
   void attend(const LayerConfig& layer, std::size_t position, std::size_t head, const float* q,
               float* out) const {
     const LayerCache& cache = cache_[layer.kv_layer];
     const std::size_t d = layer.head_dim;
     const std::size_t stride = layer.kv_heads * d;
     const std::size_t offset = head / (config_.heads / layer.kv_heads) * d;
-    const bool all = layer.window == 0 || position + 1 <= layer.window;
-    const std::size_t first = all ? 0 : position + 1 - layer.window;
+    const std::size_t reach = layer.window == 0 ? cache.keys.size() : layer.window - 1;
+    const std::size_t first = position - (std::min)(position, reach);
+    const std::size_t newest = cache.keys.size() / stride - 1;
+    const std::size_t last = config_.bidirectional ? (std::min)(newest, position + reach) : position;
 
-    std::vector<float> weights(position + 1 - first);
-    for (std::size_t j = first; j <= position; ++j) {
+    std::vector<float> weights(last + 1 - first);
+    for (std::size_t j = first; j <= last; ++j) {
       const float score = dot(q, cache.keys.data() + j * stride + offset, d);
       weights[j - first] = softcap(score * config_.attention_scale, config_.attention_softcap);
     }
     softmax(weights);
-    for (std::size_t j = first; j <= position; ++j) {
+    for (std::size_t j = first; j <= last; ++j) {
       const float* value = cache.values.data() + j * stride + offset;
       for (std::size_t i = 0; i < d; ++i) out[i] += weights[j - first] * value[i];
     }

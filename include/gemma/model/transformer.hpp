@@ -170,7 +170,7 @@ void altup_block(Ops& ops, const Config& config, const LayerWeights& w, std::siz
 template <class F, class Ops, class Buffer>
 void run_layers(Ops& ops, const Config& config, const Weights& weights, Span<const TokenId> ids,
                 const BlockBuffers<Buffer>& b) {
-  ops.embed(weights.embedding, ids, b.x);
+  ops.embed(weights.embedding, ids, F::embedding_scale(config.width), b.x);
   if constexpr (F::kAltUp || F::kGemma4) {
     if (config.ple_width > 0) {
       ops.matmul(b.x, weights.ple_projection, b.ple);

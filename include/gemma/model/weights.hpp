@@ -67,6 +67,7 @@ struct Weights {
   std::vector<LayerWeights> layers;
   NormWeights output_norm;                  ///< [D]
   WeightMatrix head;                        ///< [V, D]; the embedding itself where they are tied
+  std::vector<WeightMatrix> dense;          ///< EmbeddingGemma: applied to the mean of a text, in order
   WeightMatrix ple_embedding;               ///< [V', L·P]
   WeightMatrix ple_projection;              ///< [L·P, D]
   NormWeights ple_projection_norm;          ///< [P]

@@ -1,4 +1,4 @@
-// Causal attention over a ring buffer, with the softmax computed on the way (online softmax:
+// Attention over a ring buffer, with the softmax computed on the way (online softmax:
 // arXiv 1805.02867; in blocks, as FlashAttention, arXiv 2205.14135).
 #if defined(GEMMA_SIMD_ATTENTION_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
 #ifdef GEMMA_SIMD_ATTENTION_INL_HPP_
@@ -103,7 +103,7 @@ struct Query {
   const float* q;
   float* out;
   std::size_t first;     ///< of the positions it may see
-  std::size_t position;  ///< and the last
+  std::size_t last;      ///< and the last
   float largest;         ///< score
   float sum;             ///< Σ exp(score − largest)
 };
@@ -143,7 +143,7 @@ HWY_INLINE float block_softmax(const AttentionArgs& a, Query& query, std::size_t
                                float* scores) {
   const DF d;
   const std::size_t begin = HWY_MAX(block, query.first);
-  const std::size_t end = HWY_MIN(block + kKeyBlock, query.position + 1);
+  const std::size_t end = HWY_MIN(block + kKeyBlock, query.last + 1);
   if (begin >= end) {
     for (std::size_t j = 0; j < kKeyBlock; ++j) scores[j] = 0.0f;
     return 1.0f;
@@ -225,10 +225,10 @@ HWY_INLINE void attend(const AttentionArgs& a, Query* queries, std::size_t kv_he
   Rows keys(a, a.k, kv_head, scratch);
   Rows values(a, a.v, kv_head, scratch);
   std::size_t first = queries[0].first;
-  std::size_t last = queries[0].position;
+  std::size_t last = queries[0].last;
   for (std::size_t n = 1; n < kCount; ++n) {
     first = HWY_MIN(first, queries[n].first);
-    last = HWY_MAX(last, queries[n].position);
+    last = HWY_MAX(last, queries[n].last);
   }
   alignas(64) float scores[kCount][kKeyBlock];
   for (std::size_t block = first / kKeyBlock * kKeyBlock; block <= last; block += kKeyBlock) {
@@ -254,6 +254,7 @@ template <class Rows>
 HWY_INLINE void attend_all(const AttentionArgs& a, std::size_t token_begin, std::size_t token_end,
                            std::size_t head_begin, std::size_t head_end, std::uint8_t* scratch) {
   const std::size_t group = a.heads / a.kv_heads;
+  const std::size_t newest = a.first_position + a.tokens - 1;
   Query queries[kQueries];
   for (std::size_t head = head_begin; head < head_end;) {
     const std::size_t kv_head = head / group;
@@ -264,9 +265,10 @@ HWY_INLINE void attend_all(const AttentionArgs& a, std::size_t token_begin, std:
         const std::size_t position = a.first_position + t;
         const bool windowed = a.window != 0 && position + 1 > a.window;
         const std::size_t offset = (t * a.heads + h) * a.head_dim;
+        const std::size_t ahead = a.window != 0 ? HWY_MIN(newest, position + a.window - 1) : newest;
         queries[count++] = {a.q + offset, a.out + offset,
-                            windowed ? position + 1 - a.window : 0, position,
-                            hwy::LowestValue<float>(), 0.0f};
+                            windowed ? position + 1 - a.window : 0,
+                            a.bidirectional ? ahead : position, hwy::LowestValue<float>(), 0.0f};
         if (count == kQueries) {
           attend<Rows, kQueries>(a, queries, kv_head, scratch);
           count = 0;

@@ -55,7 +55,7 @@ constexpr std::size_t kv_bytes(KvType type, std::size_t n) {
   return n * (type == KvType::f32 ? 4 : 2);
 }
 
-/// Causal attention of `tokens` queries at positions first_position, first_position + 1, … over a
+/// Attention of `tokens` queries at positions first_position, first_position + 1, … over a
 /// ring buffer of keys and values: position p lies in slot p % capacity. The queries' own keys and
 /// values are already in it.
 struct AttentionArgs {
@@ -71,6 +71,7 @@ struct AttentionArgs {
   std::size_t first_position = 0;
   std::size_t capacity = 0;
   std::size_t window = 0;             ///< keys seen, the token's own included; 0: all
+  bool bidirectional = false;         ///< as many keys are seen after the token as before it
   float scale = 1.0f;                 ///< of q·k
   float softcap = 0.0f;               ///< cap · tanh(s / cap) before the mask; 0: none
 };

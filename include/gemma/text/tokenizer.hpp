@@ -54,6 +54,8 @@ class Tokenizer {
   std::optional<TokenId> unknown() const { return vocabulary_.unknown; }
   /// Whether a text is to begin with BOS.
   bool add_bos() const { return vocabulary_.add_bos && vocabulary_.bos.has_value(); }
+  /// Whether a text that is to be embedded is to end with EOS.
+  bool add_eos() const { return vocabulary_.add_eos && vocabulary_.eos.has_value(); }
 
  private:
   friend class Segmenter;

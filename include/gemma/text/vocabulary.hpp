@@ -40,6 +40,7 @@ struct Vocabulary {
   std::optional<TokenId> eos;
   std::optional<TokenId> unknown;
   bool add_bos = true;                   ///< texts begin with BOS
+  bool add_eos = false;                  ///< texts to be embedded end with EOS
   std::shared_ptr<const void> storage;   ///< keeps the views alive, if nothing else does
 };
 

@@ -153,6 +153,7 @@ class CpuOps {
     args.first_position = position_;
     args.capacity = cache.capacity;
     args.window = layer.window;
+    args.bidirectional = config_->bidirectional;
     args.scale = config_->attention_scale;
     args.softcap = config_->attention_softcap;
 
@@ -190,10 +191,9 @@ class CpuOps {
     });
   }
 
-  /// x_t = E[id_t] · sqrt(D).
-  void embed(const WeightMatrix& embedding, Span<const TokenId> ids, float* x) {
+  /// x_t = E[id_t] · factor.
+  void embed(const WeightMatrix& embedding, Span<const TokenId> ids, float factor, float* x) {
     const std::size_t n = embedding.cols;
-    const float factor = std::sqrt(static_cast<float>(n));
     for_each_token([&](std::size_t t) {
       const std::uint8_t* row = embedding.row(static_cast<std::size_t>(ids[t]));
       quant::decode_row(embedding.type, row, n, x + t * n);

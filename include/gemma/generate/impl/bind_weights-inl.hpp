@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "gemma/generate/bind_weights.hpp"
+#include "gemma/model/family.hpp"
 #include "gemma/quant/registry.hpp"
 
 GEMMA_NAMESPACE_BEGIN
@@ -224,11 +225,12 @@ inline Result<LayerWeights> bind_layer(const Binder& bind, const Config& config,
   GEMMA_TRY_ASSIGN(w.gate, bind.matrix(block + "ffn_gate.weight", layer.ffn_width, width));
   GEMMA_TRY_ASSIGN(w.up, bind.matrix(block + "ffn_up.weight", layer.ffn_width, width));
   GEMMA_TRY_ASSIGN(w.down, bind.matrix(block + "ffn_down.weight", width, layer.ffn_width));
-  if (config.family == Family::gemma1) return w;
+  const bool post_norms = visit_family(config.family, [](auto f) { return f.kPostNorms; });
+  if (!post_norms) return w;
   GEMMA_TRY_ASSIGN(w.post_attention_norm,
                    bind.norm(block + "post_attention_norm.weight", width));
   GEMMA_TRY_ASSIGN(w.post_ffn_norm, bind.norm(block + "post_ffw_norm.weight", width));
-  if (config.family == Family::gemma2) return w;
+  if (!traits_of(config.family).qk_norm) return w;
   GEMMA_TRY_ASSIGN(w.q_norm, bind.norm(block + "attn_q_norm.weight", d));
   if (layer.kv_layer == index) {
     GEMMA_TRY_ASSIGN(w.k_norm, bind.norm(block + "attn_k_norm.weight", d));
@@ -268,6 +270,13 @@ GEMMA_INLINE Result<Weights> bind_weights(const TensorSource& source, const Conf
   GEMMA_TRY(detail::bind_global_extensions(bind, config, w));
   GEMMA_TRY_ASSIGN(w.output_norm, bind.norm("output_norm.weight", config.width));
   w.head = w.embedding;
+  // What follows the mean of a text: dense_2, dense_3, …, from the model's width back to any.
+  for (std::size_t i = 2; bind.has("dense_" + std::to_string(i) + ".weight"); ++i) {
+    const std::size_t before = w.dense.empty() ? config.width : w.dense.back().rows;
+    GEMMA_TRY_ASSIGN(const WeightMatrix dense,
+                     bind.table("dense_" + std::to_string(i) + ".weight", before));
+    w.dense.push_back(dense);
+  }
   if (bind.has("output.weight")) {
     GEMMA_TRY_ASSIGN(w.head, bind.matrix("output.weight", config.vocab_size, config.width));
   }

@@ -5,37 +5,43 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <iterator>
 #include <optional>
 #include <utility>
 #include <vector>
 
 #include "gemma/generate/bind_weights.hpp"
 #include "gemma/generate/gguf_binding.hpp"
+#include "gemma/model/family.hpp"
 
 GEMMA_NAMESPACE_BEGIN
 namespace gguf {
 namespace detail {
 
-/// Defaults of keys that files may leave out, by architecture.
+/// What "general.architecture" means. Other defaults are the family's.
 struct Architecture {
   const char* name;
   Family family;
-  float rope_base;
-  std::uint64_t window;          ///< 0: no local layers
-  std::uint64_t window_pattern;  ///< layer i is local where i % n < n − 1
-  float attention_softcap;
-  float final_softcap;
+  std::size_t window;  ///< where a file does not say; 0: no local layers
   /// Not in GGUF: the model with this many layers scales queries by (D/H)^-½ instead of d^-½.
   std::size_t wide_scale_layers;
+  bool bidirectional;
+
+  FamilyTraits traits() const { return traits_of(family); }
 };
 
 inline constexpr Architecture kArchitectures[] = {
-    {"gemma", Family::gemma1, 10000.0f, 0, 1, 0.0f, 0.0f, 0},
-    {"gemma2", Family::gemma2, 10000.0f, 4096, 2, 50.0f, 30.0f, 46},
-    {"gemma3", Family::gemma3, 1000000.0f, 0, 6, 0.0f, 0.0f, 62},
-    {"gemma3n", Family::gemma3n, 1000000.0f, 0, 5, 0.0f, 30.0f, 0},
-    {"gemma4", Family::gemma4, 1000000.0f, 0, 6, 0.0f, 30.0f, 0},
+    {"gemma", Family::gemma1, 0, 0, false},      {"gemma2", Family::gemma2, 4096, 46, false},
+    {"gemma3", Family::gemma3, 0, 62, false},    {"gemma-embedding", Family::gemma3, 0, 0, true},
+    {"gemma3n", Family::gemma3n, 0, 0, false},   {"gemma4", Family::gemma4, 0, 0, false},
 };
+
+inline const Architecture& architecture_of(const Config& config) {
+  return *std::find_if(std::begin(kArchitectures), std::end(kArchitectures),
+                       [&](const Architecture& a) {
+                         return a.family == config.family && a.bidirectional == config.bidirectional;
+                       });
+}
 
 /// Metadata of one architecture: "block_count" → "gemma3.block_count".
 class Keys {
@@ -140,7 +146,7 @@ inline Result<std::vector<bool>> local_layers(const Keys& keys, const Architectu
     return local;
   }
   GEMMA_TRY_ASSIGN(const std::size_t period,
-                   keys.size_or(key, static_cast<std::size_t>(arch.window_pattern)));
+                   keys.size_or(key, arch.traits().window_pattern));
   for (std::size_t i = 0; i < layers; ++i) local[i] = period == 0 || i % period + 1 < period;
   return local;
 }
@@ -194,12 +200,11 @@ inline Status read_layers(const Keys& keys, const Architecture& arch, std::size_
   GEMMA_TRY_ASSIGN(const std::size_t head_dim, keys.head_size("", default_dim));
   GEMMA_TRY_ASSIGN(const std::size_t local_dim, keys.head_size("_swa", head_dim));
   GEMMA_TRY_ASSIGN(const std::size_t window,
-                   keys.size_or("attention.sliding_window", static_cast<std::size_t>(arch.window)));
+                   keys.size_or("attention.sliding_window", arch.window));
   GEMMA_TRY_ASSIGN(const std::vector<bool> local, local_layers(keys, arch, layers));
-  GEMMA_TRY_ASSIGN(const float base, keys.number_or("rope.freq_base", arch.rope_base));
+  GEMMA_TRY_ASSIGN(const float base, keys.number_or("rope.freq_base", arch.traits().rope_base));
   GEMMA_TRY_ASSIGN(const float scale, rope_scale(keys));
-  // From Gemma 3 on local layers have a base of their own and are never scaled.
-  const bool own_base = arch.family >= Family::gemma3;
+  const bool own_base = arch.traits().local_rope;
   GEMMA_TRY_ASSIGN(const float local_base,
                    keys.number_or("rope.freq_base_swa", own_base ? 10000.0f : base));
   for (std::size_t i = 0; i < layers; ++i) {
@@ -208,7 +213,8 @@ inline Status read_layers(const Keys& keys, const Architecture& arch, std::size_
     layer.head_dim = is_local ? local_dim : head_dim;
     layer.kv_heads = kv_heads[i];
     layer.ffn_width = ffn[i];
-    layer.window = is_local ? window : 0;
+    // Both sides share the window of a model that looks both ways.
+    layer.window = !is_local ? 0 : arch.bidirectional ? window / 2 + 1 : window;
     layer.rope_base = is_local ? local_base : base;
     layer.rope_scale = is_local && own_base ? 1.0f : scale;
     layer.rope_divided = !is_local && !config.rope_divisors.empty();
@@ -256,11 +262,8 @@ inline Result<std::optional<TokenId>> token_id(const File& file, const char* key
 }  // namespace detail
 
 GEMMA_INLINE float derived_attention_scale(const Config& config) {
-  if (config.family >= Family::gemma3n) return 1.0f;
-  bool wide = false;
-  for (const detail::Architecture& arch : detail::kArchitectures) {
-    wide = wide || (arch.family == config.family && arch.wide_scale_layers == config.layers.size());
-  }
+  if (!traits_of(config.family).scaled_queries) return 1.0f;
+  const bool wide = detail::architecture_of(config).wide_scale_layers == config.layers.size();
   const std::size_t per_head = wide ? config.width / config.heads : config.layers[0].head_dim;
   return 1.0f / std::sqrt(static_cast<float>(per_head));
 }
@@ -270,6 +273,7 @@ GEMMA_INLINE Result<Config> read_config(const File& file) {
   const detail::Keys keys(file, arch->name);
   Config config;
   config.family = arch->family;
+  config.bidirectional = arch->bidirectional;
   if (file.find("general.name") != nullptr) {
     GEMMA_TRY_ASSIGN(const std::string_view name, file.get_string("general.name"));
     config.name = std::string(name);
@@ -287,10 +291,9 @@ GEMMA_INLINE Result<Config> read_config(const File& file) {
   GEMMA_TRY_ASSIGN(config.norm_eps,
                    keys.number_or("attention.layer_norm_rms_epsilon", 1e-6f));
   GEMMA_TRY_ASSIGN(config.final_softcap,
-                   keys.number_or("final_logit_softcapping", arch->final_softcap));
-  if (arch->family == Family::gemma2) {
-    GEMMA_TRY_ASSIGN(config.attention_softcap,
-                     keys.number_or("attn_logit_softcapping", arch->attention_softcap));
+                   keys.number_or("final_logit_softcapping", arch->traits().final_softcap));
+  if (const float usual = arch->traits().attention_softcap; usual > 0.0f) {
+    GEMMA_TRY_ASSIGN(config.attention_softcap, keys.number_or("attn_logit_softcapping", usual));
   }
   GEMMA_TRY_ASSIGN(const std::size_t layers, keys.size("block_count"));
   if (layers > file.tensors().size()) {
@@ -346,6 +349,7 @@ GEMMA_INLINE Result<Vocabulary> read_vocabulary(const File& file) {
   GEMMA_TRY_ASSIGN(vocabulary.unknown, detail::token_id(file, "tokenizer.ggml.unknown_token_id"));
   // Every Gemma needs its BOS, also where an old file does not say so.
   GEMMA_TRY_ASSIGN(vocabulary.add_bos, file.get_bool_or("tokenizer.ggml.add_bos_token", true));
+  GEMMA_TRY_ASSIGN(vocabulary.add_eos, file.get_bool_or("tokenizer.ggml.add_eos_token", false));
   return vocabulary;
 }
 

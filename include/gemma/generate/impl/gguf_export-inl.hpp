@@ -7,22 +7,17 @@
 
 #include "gemma/generate/gguf_binding.hpp"
 #include "gemma/generate/gguf_export.hpp"
+#include "gemma/model/family.hpp"
 
 GEMMA_NAMESPACE_BEGIN
 namespace gguf {
 namespace detail {
 
-inline const Architecture& architecture_of(Family family) {
-  const auto found = std::find_if(std::begin(kArchitectures), std::end(kArchitectures),
-                                  [&](const Architecture& a) { return a.family == family; });
-  return *found;
-}
-
 /// Adds keys of one architecture.
 class KeyWriter {
  public:
   KeyWriter(const Config& config, Metadata& metadata)
-      : config_(config), prefix_(architecture_of(config.family).name), metadata_(metadata) {}
+      : config_(config), prefix_(architecture_of(config).name), metadata_(metadata) {}
 
   void uint(const char* key, std::size_t value) {
     metadata_.add_uint(full(key), static_cast<std::uint32_t>(value));
@@ -63,11 +58,11 @@ class KeyWriter {
 
 inline void add_rope(const Config& config, const LayerConfig& global, const LayerConfig* local,
                      KeyWriter& keys) {
-  const float usual = 10000.0f;
-  if (config.family >= Family::gemma3 || global.rope_base != usual) {
+  const FamilyTraits traits = traits_of(config.family);
+  if (traits.local_rope || global.rope_base != traits.rope_base) {
     keys.number("rope.freq_base", global.rope_base);
   }
-  if (local != nullptr && config.family >= Family::gemma3) {
+  if (local != nullptr && traits.local_rope) {
     keys.number("rope.freq_base_swa", local->rope_base);
   }
   if (global.rope_scale != 1.0f) {
@@ -78,14 +73,18 @@ inline void add_rope(const Config& config, const LayerConfig& global, const Laye
 
 /// Which layers are local: as a list where it is not the architecture's usual pattern.
 inline void add_windows(const Config& config, const LayerConfig* local, KeyWriter& keys) {
-  const Architecture& arch = architecture_of(config.family);
-  if (config.family == Family::gemma1) return;
-  keys.uint("attention.sliding_window", local == nullptr ? 0 : local->window);
+  const std::size_t period = traits_of(config.family).window_pattern;
+  if (period == 1) return;
+  const std::size_t window = local == nullptr ? 0 : local->window;
+  // Of a model that looks both ways the file tells the width of both sides.
+  keys.uint("attention.sliding_window",
+            config.bidirectional && window > 0 ? 2 * (window - 1) : window);
   std::vector<bool> pattern;
-  bool usual = config.family < Family::gemma3n;
+  // Readers expect a list of the families that share keys.
+  bool usual = !traits_of(config.family).shared_keys;
   for (std::size_t i = 0; i < config.layers.size(); ++i) {
     pattern.push_back(config.layers[i].window != 0);
-    usual = usual && pattern[i] == (i % arch.window_pattern + 1 < arch.window_pattern);
+    usual = usual && pattern[i] == (i % period + 1 < period);
   }
   if (!usual) keys.flags("attention.sliding_window_pattern", pattern);
 }
@@ -112,7 +111,7 @@ inline void add_extensions(const Config& config, KeyWriter& keys) {
 }  // namespace detail
 
 GEMMA_INLINE void add_config(const Config& config, Metadata& metadata) {
-  metadata.add_string("general.architecture", detail::architecture_of(config.family).name);
+  metadata.add_string("general.architecture", detail::architecture_of(config).name);
   metadata.add_string("general.type", "model");
   if (!config.name.empty()) metadata.add_string("general.name", config.name);
   const LayerConfig* local = nullptr;
@@ -137,15 +136,14 @@ GEMMA_INLINE void add_config(const Config& config, Metadata& metadata) {
   }
   detail::add_rope(config, *global, local, keys);
   detail::add_windows(config, local, keys);
-  if (config.family == Family::gemma2) {
+  if (traits_of(config.family).attention_softcap > 0.0f) {
     keys.number("attn_logit_softcapping", config.attention_softcap);
   }
-  // Where the key is missing, readers assume 30 for some families and none for these.
-  const bool usually_none = config.family == Family::gemma1 || config.family == Family::gemma3;
-  if (!usually_none || config.final_softcap != 0.0f) {
+  if (traits_of(config.family).final_softcap > 0.0f || config.final_softcap != 0.0f) {
     keys.number("final_logit_softcapping", config.final_softcap);
   }
-  if (config.family >= Family::gemma3n) detail::add_extensions(config, keys);
+  if (traits_of(config.family).shared_keys) detail::add_extensions(config, keys);
+  if (config.bidirectional) keys.uint("pooling_type", 1);  // the mean
 }
 
 GEMMA_INLINE void add_vocabulary(const Vocabulary& vocabulary, std::size_t rows,
@@ -187,7 +185,7 @@ GEMMA_INLINE void add_vocabulary(const Vocabulary& vocabulary, std::size_t rows,
     special("tokenizer.ggml.eot_token_id", static_cast<TokenId>(turn - pieces.begin()));
   }
   metadata.add_bool("tokenizer.ggml.add_bos_token", vocabulary.add_bos);
-  metadata.add_bool("tokenizer.ggml.add_eos_token", false);
+  metadata.add_bool("tokenizer.ggml.add_eos_token", vocabulary.add_eos);
   metadata.add_bool("tokenizer.ggml.add_space_prefix", false);
 }
 

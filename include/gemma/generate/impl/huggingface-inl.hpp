@@ -195,6 +195,7 @@ GEMMA_INLINE Result<Source> Source::open(const std::string& path) {
     source.index_.erase("blk." + std::to_string(i) + ".altup_correct_scale.weight");
   }
   GEMMA_TRY(source.read_descriptions());
+  if (source.config_.bidirectional) GEMMA_TRY(source.open_dense_modules());
   return source;
 }
 
@@ -250,10 +251,57 @@ GEMMA_INLINE Status Source::read_descriptions() {
   GEMMA_TRY_ASSIGN(const json::Object keys,
                    json::Object::of(*tokenizer, path_ + "/tokenizer_config.json"));
   GEMMA_TRY_ASSIGN(add_bos_, keys.flag_or("add_bos_token", true));
+  GEMMA_TRY_ASSIGN(add_eos_, keys.flag_or("add_eos_token", false));
   return {};
 }
 
+GEMMA_INLINE Status Source::open_dense_modules() {
+  constexpr std::size_t kFirst = 2;  // as GGUF counts them: after the model and the pooling
+  const std::string list = path_ + "/modules.json";
+  if (path_kind(list) == PathKind::nothing) return {};
+  GEMMA_TRY_ASSIGN(const MappedFile file, MappedFile::open(list));
+  GEMMA_TRY_ASSIGN(const json::Value modules, json::parse(file.bytes(), list));
+  for (const json::Value& entry : modules) {
+    GEMMA_TRY_ASSIGN(const json::Object module, json::Object::of(entry, list));
+    GEMMA_TRY_ASSIGN(const std::string type, module.text_or("type", ""));
+    GEMMA_TRY_ASSIGN(const std::string name, module.text_or("path", ""));
+    if (type.size() < 6 || type.substr(type.size() - 6) != ".Dense") continue;
+    if (name.empty() || name.find_first_of("/\\:.") != std::string::npos) {
+      return module.error("path", "is '" + name + "', which is no name of a folder in this one");
+    }
+    const std::string folder = path_ + "/" + name;
+    GEMMA_TRY_ASSIGN(const auto config, detail::read_json(folder + "/config.json"));
+    if (config) {
+      GEMMA_TRY_ASSIGN(const json::Object keys, json::Object::of(*config, folder + "/config.json"));
+      GEMMA_TRY_ASSIGN(const bool bias, keys.flag_or("bias", false));
+      GEMMA_TRY_ASSIGN(const std::string function, keys.text_or("activation_function", "Identity"));
+      if (bias) return keys.error("bias", "is true, which this version does not compute");
+      if (function.find("Identity") == std::string::npos) {
+        return keys.error("activation_function", "is '" + function + "', expected Identity");
+      }
+    }
+    GEMMA_TRY_ASSIGN(safetensors::Folder files, safetensors::Folder::open(folder));
+    const TensorView* weight = files.find_tensor("linear.weight");
+    if (weight == nullptr) {
+      return Error(ErrorCode::format, folder + ": tensor 'linear.weight' is missing");
+    }
+    TensorView& view = dense_["dense_" + std::to_string(kFirst + dense_.size()) + ".weight"];
+    view = *weight;
+    view.name = name + "/linear.weight";
+    dense_files_.push_back(std::move(files));
+  }
+  return {};
+}
+
+GEMMA_INLINE std::uint64_t Source::file_bytes() const {
+  std::uint64_t sum = files_.file_bytes();
+  for (const safetensors::Folder& folder : dense_files_) sum += folder.file_bytes();
+  return sum;
+}
+
 GEMMA_INLINE const TensorView* Source::find_tensor(const std::string& gguf_name) const {
+  const auto dense = dense_.find(gguf_name);
+  if (dense != dense_.end()) return &dense->second;
   const auto found = index_.find(gguf_name);
   return found == index_.end() ? nullptr : &tensors()[found->second];
 }
@@ -261,6 +309,7 @@ GEMMA_INLINE const TensorView* Source::find_tensor(const std::string& gguf_name)
 GEMMA_INLINE std::vector<std::string> Source::gguf_names() const {
   std::vector<std::string> names;
   for (const auto& [name, tensor] : index_) names.push_back(name);
+  for (const auto& [name, tensor] : dense_) names.push_back(name);
   // By the number of the layer first; what is outside the layers, before.
   const auto layer = [](const std::string& name) {
     return name.compare(0, 4, "blk.") == 0 ? std::atoi(name.c_str() + 4) : -1;
@@ -325,6 +374,7 @@ GEMMA_INLINE Result<Vocabulary> Source::read_vocabulary() const {
   vocabulary.bos = bos_;
   if (!stop_ids_.empty()) vocabulary.eos = stop_ids_[0];
   vocabulary.add_bos = add_bos_;
+  vocabulary.add_eos = add_eos_;
   return vocabulary;
 }
 

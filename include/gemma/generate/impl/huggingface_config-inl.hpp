@@ -8,28 +8,30 @@
 #include <string_view>
 
 #include "gemma/generate/huggingface.hpp"
+#include "gemma/model/family.hpp"
 
 GEMMA_NAMESPACE_BEGIN
 namespace huggingface {
 namespace detail {
 
-/// What transformers assumes for keys that a config.json leaves out.
+/// What transformers assumes for keys that a config.json leaves out, where it is not the family's.
 struct Defaults {
   const char* model_type;
   Family family;
   std::size_t vocab, width, ffn, layers, heads, kv_heads, head_dim, context;
-  std::size_t window, window_pattern;  ///< layer i is local where i % n < n − 1
-  float rope_base, attention_softcap, final_softcap;
+  std::size_t window;
+  float final_softcap;
+
+  FamilyTraits traits() const { return traits_of(family); }
 };
 
 inline constexpr Defaults kDefaults[] = {
-    {"gemma", Family::gemma1, 256000, 3072, 24576, 28, 16, 16, 256, 8192, 0, 1, 1e4f, 0, 0},
-    {"gemma2", Family::gemma2, 256000, 2304, 9216, 26, 8, 4, 256, 8192, 4096, 2, 1e4f, 50, 30},
-    {"gemma3", Family::gemma3, 262208, 2304, 9216, 26, 8, 4, 256, 131072, 4096, 6, 1e6f, 0, 0},
-    {"gemma3n", Family::gemma3n, 262400, 2048, 16384, 35, 8, 2, 256, 32768, 512, 5, 1e6f, 0, 30},
-    {"gemma4", Family::gemma4, 262144, 2304, 9216, 30, 8, 4, 256, 131072, 512, 6, 1e6f, 0, 0},
-    {"gemma4_unified", Family::gemma4, 262144, 2304, 9216, 30, 8, 4, 256, 131072, 512, 6, 1e6f, 0,
-     0},
+    {"gemma", Family::gemma1, 256000, 3072, 24576, 28, 16, 16, 256, 8192, 0, 0},
+    {"gemma2", Family::gemma2, 256000, 2304, 9216, 26, 8, 4, 256, 8192, 4096, 30},
+    {"gemma3", Family::gemma3, 262208, 2304, 9216, 26, 8, 4, 256, 131072, 4096, 0},
+    {"gemma3n", Family::gemma3n, 262400, 2048, 16384, 35, 8, 2, 256, 32768, 512, 30},
+    {"gemma4", Family::gemma4, 262144, 2304, 9216, 30, 8, 4, 256, 131072, 512, 0},
+    {"gemma4_unified", Family::gemma4, 262144, 2304, 9216, 30, 8, 4, 256, 131072, 512, 0},
 };
 
 /// One of kDefaults, by "gemma3" or "gemma3_text".
@@ -79,9 +81,9 @@ struct Ropes {
 /// transformers 5 writes "rope_parameters", by kind of layer from Gemma 3 on; the hub's older files
 /// "rope_theta", "rope_local_base_freq" and "rope_scaling", which is for global layers.
 inline Result<Ropes> read_ropes(const json::Object& keys, const Defaults& defaults) {
-  const bool own_local = defaults.family >= Family::gemma3;
+  const bool own_local = defaults.traits().local_rope;
   Ropes ropes;
-  GEMMA_TRY_ASSIGN(const float base, keys.number_or("rope_theta", defaults.rope_base));
+  GEMMA_TRY_ASSIGN(const float base, keys.number_or("rope_theta", defaults.traits().rope_base));
   GEMMA_TRY_ASSIGN(const float local_base, keys.number_or("rope_local_base_freq", 10000.0f));
   GEMMA_TRY_ASSIGN(const json::Object parameters, keys.object("rope_parameters"));
   if (parameters.has("full_attention") || parameters.has("sliding_attention")) {
@@ -118,7 +120,7 @@ inline Result<std::vector<bool>> read_local_layers(const json::Object& keys,
     return local;
   }
   GEMMA_TRY_ASSIGN(std::size_t period,
-                   keys.size_or("_sliding_window_pattern", defaults.window_pattern));
+                   keys.size_or("_sliding_window_pattern", defaults.traits().window_pattern));
   GEMMA_TRY_ASSIGN(period, keys.size_or("sliding_window_pattern", period));
   for (std::size_t i = 0; i < layers; ++i) local[i] = period == 0 || i % period + 1 < period;
   if (defaults.family == Family::gemma4) local.back() = false;
@@ -159,7 +161,7 @@ inline Status read_sparsity(const json::Object& keys, Config& config) {
 
 /// Sizes of what only Gemma 3n and 4 have.
 inline Status read_extensions(const json::Object& keys, Config& config) {
-  if (config.family < Family::gemma3n) return {};
+  if (!traits_of(config.family).shared_keys) return {};
   GEMMA_TRY_ASSIGN(config.ple_width, keys.size_or("hidden_size_per_layer_input", 256));
   if (config.family == Family::gemma3n) {
     GEMMA_TRY_ASSIGN(config.altup_streams, keys.size_or("altup_num_inputs", 4));
@@ -235,12 +237,13 @@ inline Status read_layers(const json::Object& keys, const Defaults& defaults, st
     layer.head_dim = head_dim;
     layer.kv_heads = kv_heads;
     layer.ffn_width = ffn[i];
-    layer.window = local[i] ? window : 0;
+    // Both sides share the window of a model that looks both ways.
+    layer.window = !local[i] ? 0 : config.bidirectional ? window / 2 + 1 : window;
     layer.rope_base = rope.base;
     layer.rope_scale = rope.scale;
     config.layers.push_back(layer);
   }
-  const bool shares = defaults.family >= Family::gemma3n;
+  const bool shares = defaults.traits().shared_keys;
   const std::size_t usual = defaults.family == Family::gemma3n ? 15 : 0;
   std::size_t shared = 0;
   if (shares) {
@@ -266,14 +269,9 @@ inline Status check_supported(const json::Object& keys) {
   GEMMA_TRY_ASSIGN(const bool bias, keys.flag_or("attention_bias", false));
   GEMMA_TRY_ASSIGN(const std::string act, keys.text_or("hidden_act", "gelu_pytorch_tanh"));
   GEMMA_TRY_ASSIGN(const std::string activation, keys.text_or("hidden_activation", act));
-  const json::Value* both_ways = keys.find("use_bidirectional_attention");
   if (bias) return keys.error("attention_bias", "is true; no Gemma has biases");
   if (activation != "gelu_pytorch_tanh" && activation != "gelu") {
     return keys.error("hidden_activation", "is '" + activation + "', expected gelu_pytorch_tanh");
-  }
-  if (both_ways != nullptr && (*both_ways == true || *both_ways == "all")) {
-    return keys.error("use_bidirectional_attention",
-                      "is true; this version generates text, for which attention is causal");
   }
   return {};
 }
@@ -306,9 +304,15 @@ GEMMA_INLINE Result<Config> read_config(const json::Value& document, const std::
   };
   GEMMA_TRY_ASSIGN(config.final_softcap,
                    softcap("final_logit_softcapping", defaults->final_softcap));
-  if (config.family == Family::gemma2) {
-    GEMMA_TRY_ASSIGN(config.attention_softcap,
-                     softcap("attn_logit_softcapping", defaults->attention_softcap));
+  if (const float usual = defaults->traits().attention_softcap; usual > 0.0f) {
+    GEMMA_TRY_ASSIGN(config.attention_softcap, softcap("attn_logit_softcapping", usual));
+  }
+  // Of Gemma 4 "vision" means images only.
+  const json::Value* both_ways = keys.find("use_bidirectional_attention");
+  config.bidirectional = both_ways != nullptr && (*both_ways == true || *both_ways == "all");
+  if (config.bidirectional && config.family != Family::gemma3) {
+    return keys.error("use_bidirectional_attention",
+                      "is true; of the families only Gemma 3 has a model for embeddings");
   }
   GEMMA_TRY_ASSIGN(const std::size_t layers, keys.size_or("num_hidden_layers", defaults->layers));
   constexpr std::size_t kMostLayers = 10000;
@@ -321,7 +325,7 @@ GEMMA_INLINE Result<Config> read_config(const json::Value& document, const std::
   GEMMA_TRY(check_config(config, name));
   if (config.family == Family::gemma1) {
     config.attention_scale = 1.0f / std::sqrt(static_cast<float>(config.layers[0].head_dim));
-  } else if (config.family < Family::gemma3n) {
+  } else if (defaults->traits().scaled_queries) {
     GEMMA_TRY_ASSIGN(const float scalar, keys.number_or("query_pre_attn_scalar", 256.0f));
     if (!(scalar > 0.0f)) return keys.error("query_pre_attn_scalar", "is not positive");
     config.attention_scale = 1.0f / std::sqrt(scalar);

@@ -15,6 +15,7 @@
 #include "gemma/formats/gguf_writer.hpp"
 #include "gemma/generate/gguf_export.hpp"
 #include "gemma/generate/quantize.hpp"
+#include "gemma/model/family.hpp"
 #include "gemma/quant/encode.hpp"
 #include "gemma/quant/registry.hpp"
 
@@ -66,7 +67,8 @@ class FormatChooser {
  private:
   template <class Has>
   DType wish(const std::string& name, const Has& has) const {
-    const bool sensitive = has("altup_") || has("laurel_") || has("per_layer_model_proj");
+    const bool sensitive = has("altup_") || has("laurel_") || has("per_layer_model_proj") ||
+                           has("dense_");
     if (sensitive && quant::block_elements(scheme_.matrices) > 1) return DType::Q8_0;
     if (pure_) return scheme_.matrices;
     if (name == "output.weight" || (name == "token_embd.weight" && tied_)) return scheme_.embedding;
@@ -160,7 +162,7 @@ class JobList {
     const bool norm = name.find("_norm") != std::string::npos;
     if (norm) job.offset = source_.norm_offset();
     // The scale of q·k goes into whatever multiplies the queries.
-    const bool qk_norm = model_.config().family >= Family::gemma3;
+    const bool qk_norm = traits_of(model_.config().family).qk_norm;
     const char* queries = qk_norm ? ".attn_q_norm.weight" : ".attn_q.weight";
     if (source_.gguf_file() == nullptr && name.find(queries) != std::string::npos) {
       job.factor = gguf::query_factor(model_.config());

@@ -11,12 +11,26 @@
 #include "gemma/generate/session.hpp"
 #include "gemma/generate/stop_strings.hpp"
 #include "gemma/model/kv_cache.hpp"
+#include "gemma/quant/registry.hpp"
 
 GEMMA_NAMESPACE_BEGIN
 namespace detail {
 
 inline double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+/// W x, for one vector.
+inline std::vector<double> multiply(const WeightMatrix& w, const std::vector<double>& x) {
+  std::vector<double> y;
+  std::vector<float> row(w.cols);
+  for (std::size_t r = 0; r < w.rows; ++r) {
+    quant::decode_row(w.type, w.row(r), w.cols, row.data());
+    double sum = 0.0;
+    for (std::size_t c = 0; c < w.cols; ++c) sum += double{row[c]} * x[c];
+    y.push_back(sum);
+  }
+  return y;
 }
 
 /// Asks for the logits after the last token.
@@ -36,7 +50,9 @@ inline CpuOptions cpu_options(const Model& model, const SessionOptions& options)
   cpu.context = options.context != 0
                     ? options.context
                     : (std::min)(model.config().context_length, kDefaultContext);
-  cpu.batch = (std::min)(options.batch, cpu.context);
+  // Who sees what comes after a token needs all of the text at once.
+  const bool whole = model.config().bidirectional;
+  cpu.batch = whole ? cpu.context : (std::min)(options.batch, cpu.context);
   cpu.threads = options.threads;
   cpu.kv_type = options.kv_type.value_or(model.default_kv_type());
   return cpu;
@@ -127,8 +143,16 @@ GEMMA_INLINE Status Session::check_ids(Span<const TokenId> ids) const {
                    " positions are free; shorten the text or choose a larger context");
 }
 
+GEMMA_INLINE Status Session::check_generates() const {
+  if (!model_.config().bidirectional) return {};
+  return Error(ErrorCode::unsupported,
+               model_.path() + ": this model makes embeddings of texts (`gemma embed`, "
+                               "Session::embed()); it cannot continue them");
+}
+
 GEMMA_INLINE Status Session::try_evaluate(Span<const TokenId> ids, const Outputs& outputs,
                                           const ProgressFn& progress) {
+  if (model_.config().bidirectional) reset();  // every text stands for itself
   std::vector<TokenId> all;
   all.swap(unread_);
   const std::size_t unread = all.size();
@@ -168,6 +192,7 @@ GEMMA_INLINE Result<std::vector<float>> Session::try_logits(Span<const TokenId> 
   if (ids.empty()) {
     return Error(ErrorCode::invalid_argument, "no tokens: there is nothing to give logits for");
   }
+  GEMMA_TRY(check_generates());
   cancelled_->store(false);
   std::vector<float> logits;
   GEMMA_TRY(try_evaluate(ids, detail::last_logits_into(logits)));
@@ -178,7 +203,9 @@ GEMMA_INLINE Result<std::vector<float>> Session::try_embed(std::string_view text
                                                            const EmbedOptions& options) {
   EncodeOptions encode;
   encode.bos = model_.tokenizer().add_bos();
-  return try_embed(model_.tokenizer().encode(text, encode), options);
+  std::vector<TokenId> ids = model_.tokenizer().encode(text, encode);
+  if (model_.tokenizer().add_eos()) ids.push_back(*model_.tokenizer().eos());
+  return try_embed(ids, options);
 }
 
 GEMMA_INLINE Result<std::vector<float>> Session::try_embed(Span<const TokenId> ids,
@@ -192,14 +219,14 @@ GEMMA_INLINE Result<std::vector<float>> Session::try_embed(Span<const TokenId> i
     for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += double{hidden[i]};
   };
   GEMMA_TRY(try_evaluate(ids, outputs));
-  double divisor = options.pooling == Pooling::mean ? static_cast<double>(ids.size()) : 1.0;
-  if (options.normalise) {
-    double squares = 0.0;
-    for (const double value : sum) squares += value * value;
-    divisor = squares > 0.0 ? std::sqrt(squares) : 1.0;
-  }
+  const double count = options.pooling == Pooling::mean ? static_cast<double>(ids.size()) : 1.0;
+  for (double& value : sum) value /= count;
+  for (const WeightMatrix& dense : model_.weights().dense) sum = detail::multiply(dense, sum);
+  double squares = 0.0;
+  for (const double value : sum) squares += value * value;
+  const double length = options.normalise && squares > 0.0 ? std::sqrt(squares) : 1.0;
   std::vector<float> embedding;
-  for (const double value : sum) embedding.push_back(static_cast<float>(value / divisor));
+  for (const double value : sum) embedding.push_back(static_cast<float>(value / length));
   return embedding;
 }
 
@@ -219,6 +246,7 @@ GEMMA_INLINE Result<GenerateResult> Session::try_generate(Span<const TokenId> pr
     return Error(ErrorCode::invalid_argument,
                  "the prompt is empty: give at least one token, such as BOS");
   }
+  GEMMA_TRY(check_generates());
   GEMMA_TRY(check_sampler_options(options.sampler));
   cancelled_->store(false);
   GenerateResult result;
