@@ -212,7 +212,7 @@ struct EngineOptions {
         ->check(CLI::IsMember(kv_names()));
   }
   void add_model(CLI::App& app) {
-    app.add_option("MODEL", model, "a GGUF file, or a Hugging Face folder")->required();
+    app.add_option("MODEL", model, "a GGUF file, or a Hugging Face folder (or a .safetensors file in it)")->required();
   }
 
   gemma::SessionOptions session_options() const {

@@ -55,6 +55,9 @@ class Evaluator {
       throw std::runtime_error("token id " + std::to_string(id) +
                                " is not in the vocabulary [0, " + std::to_string(vocab) + ")");
     }
+    if (model_.config().bidirectional) {
+      throw std::runtime_error(model_.path() + ": this model makes embeddings, see `gemma embed`");
+    }
     gemma::reference::Model runner(model_.config(), model_.weights());
     constexpr std::size_t kChunk = 64;  // bounds the memory that rows of logits take
     for (std::size_t done = 0; done < ids.size();) {

@@ -77,8 +77,9 @@ class Model {
   std::shared_ptr<const Data> data_;
 };
 
-/// Opens a GGUF file or, with GEMMA_HUGGINGFACE, a Hugging Face folder, without checking that all
-/// parts of a model are there.
+/// Opens a GGUF file or, with GEMMA_HUGGINGFACE, a Hugging Face folder (given itself or by one of its
+/// safetensors files), without checking that all parts of a model are there. What it is shows in its
+/// content, not in its name.
 Result<std::shared_ptr<const ModelSource>> open_model(const std::string& path);
 
 /// Opens a model as open_model() does and checks all of it that a forward pass will rely on; weights

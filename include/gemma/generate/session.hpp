@@ -139,6 +139,7 @@ class Session {
 
   Status check_ids(Span<const TokenId> ids) const;
   Status check_generates() const;
+  Status forward(Span<const TokenId> ids, const Outputs& outputs);
   Status decode(GenerateResult& result, std::vector<float>& logits, const TextSink& sink,
                 const GenerateOptions& options);
 

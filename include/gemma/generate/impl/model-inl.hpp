@@ -6,6 +6,7 @@
 #include <chrono>
 #include <utility>
 
+#include "gemma/base/bytes.hpp"
 #include "gemma/generate/bind_weights.hpp"
 #include "gemma/generate/gguf_binding.hpp"
 #include "gemma/generate/model.hpp"
@@ -46,6 +47,12 @@ inline std::string remark_on_template(const ModelSource& source, const Config& c
          "); turns are written as " + family_name(config.family) + " was trained on them";
 }
 
+/// The length of a JSON header, and then its brace.
+inline bool looks_like_safetensors(Bytes bytes) {
+  constexpr std::uint64_t kLongest = 100'000'000;
+  return bytes.size() > 8 && bytes[8] == '{' && load_le<std::uint64_t>(bytes.data()) <= kLongest;
+}
+
 }  // namespace detail
 
 GEMMA_INLINE bool Model::is_stop(TokenId id) const {
@@ -60,17 +67,24 @@ GEMMA_INLINE simd::KvType Model::default_kv_type() const {
 
 GEMMA_INLINE Result<std::shared_ptr<const ModelSource>> open_model(const std::string& path) {
   using Source = std::shared_ptr<const ModelSource>;
+  std::string folder = path;
   if (path_kind(path) != PathKind::folder) {
-    GEMMA_TRY_ASSIGN(gguf::File file, gguf::File::open(path));
-    return Source(std::make_shared<const gguf::Source>(std::move(file)));
+    GEMMA_TRY_ASSIGN(const MappedFile content, MappedFile::open(path));
+    if (!detail::looks_like_safetensors(content.bytes())) {
+      GEMMA_TRY_ASSIGN(gguf::File file, gguf::File::open(path));
+      return Source(std::make_shared<const gguf::Source>(std::move(file)));
+    }
+    const std::size_t slash = path.find_last_of("/\\");
+    folder = slash == std::string::npos ? "." : path.substr(0, slash + 1);
+    if (folder.size() > 1) folder.pop_back();
   }
 #if defined(GEMMA_HUGGINGFACE)
-  GEMMA_TRY_ASSIGN(huggingface::Source folder, huggingface::Source::open(path));
-  return Source(std::make_shared<const huggingface::Source>(std::move(folder)));
+  GEMMA_TRY_ASSIGN(huggingface::Source source, huggingface::Source::open(folder));
+  return Source(std::make_shared<const huggingface::Source>(std::move(source)));
 #else
   return Error(ErrorCode::unsupported,
-               path + ": is a folder; to load Hugging Face folders, this program must be compiled "
-                      "with -DGEMMA_HUGGINGFACE (and nlohmann/json)");
+               folder + ": is a Hugging Face folder; to load one, this program must be compiled with "
+                        "-DGEMMA_HUGGINGFACE (and nlohmann/json)");
 #endif
 }
 

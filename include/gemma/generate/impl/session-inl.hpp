@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "gemma/backend/cpu.hpp"
+#include "gemma/base/float16.hpp"
 #include "gemma/generate/session.hpp"
 #include "gemma/generate/stop_strings.hpp"
 #include "gemma/model/kv_cache.hpp"
@@ -31,6 +32,15 @@ inline std::vector<double> multiply(const WeightMatrix& w, const std::vector<dou
     y.push_back(sum);
   }
   return y;
+}
+
+/// Whether none of the numbers is NaN or infinite.
+inline bool all_finite(Span<const float> x) {
+  // Compilers make SIMD code of the maximum of integers.
+  constexpr std::uint32_t kInfinity = 0x7F800000u;
+  std::uint32_t largest = 0;
+  for (const float value : x) largest = (std::max)(largest, float_bits(value) & 0x7FFFFFFFu);
+  return largest < kInfinity;
 }
 
 /// Asks for the logits after the last token.
@@ -143,6 +153,29 @@ GEMMA_INLINE Status Session::check_ids(Span<const TokenId> ids) const {
                    " positions are free; shorten the text or choose a larger context");
 }
 
+/// Passes results on only as long as they are numbers.
+GEMMA_INLINE Status Session::forward(Span<const TokenId> ids, const Outputs& outputs) {
+  bool finite = true;
+  Outputs checked;
+  checked.logit_rows = outputs.logit_rows;
+  checked.logits = [&](std::size_t index, Span<float> row) {
+    finite = finite && detail::all_finite(row);
+    if (finite) outputs.logits(index, row);
+  };
+  if (outputs.hidden) {
+    checked.hidden = [&](std::size_t index, Span<const float> row) {
+      finite = finite && detail::all_finite(row);
+      if (finite) outputs.hidden(index, row);
+    };
+  }
+  GEMMA_TRY(runner_->forward(ids, checked));
+  if (finite) return {};
+  reset();
+  return Error(ErrorCode::format, model_.path() +
+                                      ": what the model computes are not numbers; its weights are "
+                                      "damaged: get the file again");
+}
+
 GEMMA_INLINE Status Session::check_generates() const {
   if (!model_.config().bidirectional) return {};
   return Error(ErrorCode::unsupported,
@@ -152,6 +185,7 @@ GEMMA_INLINE Status Session::check_generates() const {
 
 GEMMA_INLINE Status Session::try_evaluate(Span<const TokenId> ids, const Outputs& outputs,
                                           const ProgressFn& progress) {
+  if (outputs.logit_rows > 0) GEMMA_TRY(check_generates());
   if (model_.config().bidirectional) reset();  // every text stands for itself
   std::vector<TokenId> all;
   all.swap(unread_);
@@ -176,7 +210,7 @@ GEMMA_INLINE Status Session::try_evaluate(Span<const TokenId> ids, const Outputs
         if (done + index >= unread) outputs.hidden(done + index - unread, hidden);
       };
     }
-    GEMMA_TRY(runner_->forward(Span<const TokenId>(all).subspan(done, count), part));
+    GEMMA_TRY(forward(Span<const TokenId>(all).subspan(done, count), part));
     done = end;
     const bool go_on = !progress || progress({"prefill", done, all.size()});
     if ((!go_on || cancelled_->load()) && done < all.size()) {
@@ -192,7 +226,6 @@ GEMMA_INLINE Result<std::vector<float>> Session::try_logits(Span<const TokenId> 
   if (ids.empty()) {
     return Error(ErrorCode::invalid_argument, "no tokens: there is nothing to give logits for");
   }
-  GEMMA_TRY(check_generates());
   cancelled_->store(false);
   std::vector<float> logits;
   GEMMA_TRY(try_evaluate(ids, detail::last_logits_into(logits)));
@@ -246,7 +279,6 @@ GEMMA_INLINE Result<GenerateResult> Session::try_generate(Span<const TokenId> pr
     return Error(ErrorCode::invalid_argument,
                  "the prompt is empty: give at least one token, such as BOS");
   }
-  GEMMA_TRY(check_generates());
   GEMMA_TRY(check_sampler_options(options.sampler));
   cancelled_->store(false);
   GenerateResult result;
@@ -283,11 +315,6 @@ GEMMA_INLINE Status Session::decode(GenerateResult& result, std::vector<float>& 
     }
     if (options.logit_filter) options.logit_filter(Span<float>(logits));
     const TokenId id = sampler.sample(Span<float>(logits), history_);
-    if (std::isnan(logits[static_cast<std::size_t>(id)])) {
-      return Error(ErrorCode::format, model_.path() +
-                                          ": the model's logits are not numbers; its weights are "
-                                          "damaged (see `gemma info`)");
-    }
     if (!options.ignore_eos && model_.is_stop(id)) {
       result.stop = StopReason::eos;
       break;
@@ -306,7 +333,7 @@ GEMMA_INLINE Status Session::decode(GenerateResult& result, std::vector<float>& 
       break;
     }
     const std::vector<TokenId> next = std::exchange(unread_, {});
-    GEMMA_TRY(runner_->forward(next, detail::last_logits_into(logits)));
+    GEMMA_TRY(forward(next, detail::last_logits_into(logits)));
   }
   if (!filter.stopped()) emit(filter.push(decoder.flush()) + filter.flush());
   result.decode_seconds = detail::seconds_since(start);

@@ -1,0 +1,99 @@
+#define GEMMA_HUGGINGFACE
+#include "gemma/generate/model.hpp"
+
+#include <doctest/doctest.h>
+
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "gemma/generate/session.hpp"
+#include "golden.hpp"
+#include "huggingface_folder.hpp"
+#include "temp_folder.hpp"
+
+namespace {
+
+using gemma::ErrorCode;
+using gemma::Model;
+using gemma::Session;
+using gemma::Span;
+using gemma::TokenId;
+
+std::string error_of(const std::string& path) {
+  const gemma::Result<Model> model = gemma::try_load(path);
+  return model ? std::string() : model.error().message();
+}
+
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+/// The tiny model with four bytes in the middle of a tensor's data changed.
+void write_damaged(const TempFolder& folder, const std::string& tensor, std::uint32_t bits,
+                   std::size_t offset) {
+  const std::string path = data_path("tiny-gemma3.gguf");
+  std::string bytes = file_text(path);
+  const gemma::gguf::File file = gemma::gguf::File::open(path).value();
+  const gemma::TensorView* found = file.find_tensor(tensor);
+  REQUIRE(found != nullptr);
+  const auto at = static_cast<std::size_t>(found->data.data() - file.bytes().data()) + offset;
+  std::memcpy(&bytes[at], &bits, sizeof bits);
+  folder.write("damaged.gguf", bytes);
+}
+
+}  // namespace
+
+TEST_CASE("a folder is found by any safetensors file in it") {
+  const HuggingFaceFolder folder("gemma3_swa");
+  const Model by_folder = gemma::load(folder.path());
+  const Model by_file = gemma::load(folder.files().path("model.safetensors"));
+  CHECK(by_file.source().format() == by_folder.source().format());
+  CHECK(by_file.config().vocab_size == by_folder.config().vocab_size);
+  folder.files().write("renamed.gguf", file_text(folder.files().path("model.safetensors")));
+  CHECK(error_of(folder.files().path("renamed.gguf")).empty());
+}
+
+TEST_CASE("what is no model is refused by its path") {
+  const TempFolder folder;
+  CHECK(contains(error_of(folder.path("none.gguf")), folder.path("none.gguf") + ": "));
+  CHECK(contains(error_of(folder.path()), "holds no config.json"));
+  folder.write("text.gguf", "this is no model at all");
+  CHECK(contains(error_of(folder.path("text.gguf")), "text.gguf"));
+  folder.write("empty.gguf", "");
+  CHECK(contains(error_of(folder.path("empty.gguf")), "empty"));
+}
+
+TEST_CASE("a vocabulary larger than the embedding is refused with both sizes") {
+  FolderStyle style;
+  style.tokenizer = "gemma3_swa";  // has more pieces than gemma1_mqa has rows
+  const HuggingFaceFolder folder("gemma1_mqa", style);
+  CHECK(contains(error_of(folder.path()), "the vocabulary has 768 pieces, but the embedding only "
+                                          "512 rows"));
+}
+
+TEST_CASE("weights that are not numbers are an error, whatever is asked of the model") {
+  const TempFolder folder;
+  // The scale of a block of Q8_0, as a NaN and as an infinity.
+  for (const std::uint32_t bits : {0x00007E00u, 0x00007C00u}) {
+    for (const char* tensor : {"blk.2.ffn_down.weight", "blk.0.attn_q.weight", "token_embd.weight"}) {
+      CAPTURE(tensor);
+      write_damaged(folder, tensor, bits, 0);
+      const Model model = gemma::load(folder.path("damaged.gguf"));
+      Session session(model);
+      // Also where only one logit of all is damaged.
+      const std::vector<TokenId> ids = {2, 10, 20};
+      const auto text = session.try_generate(Span<const TokenId>(ids));
+      REQUIRE_FALSE(text.ok());
+      CHECK(text.error().code() == ErrorCode::format);
+      CHECK(contains(text.error().message(), "damaged.gguf: what the model computes are not numbers"));
+      CHECK(session.position() == 0);
+      CHECK_FALSE(session.try_logits(ids).ok());
+      const bool hidden_is_fine = std::string(tensor) == "token_embd.weight";
+      CHECK(session.try_embed(Span<const TokenId>(ids)).ok() == hidden_is_fine);
+    }
+  }
+  write_damaged(folder, "blk.1.ffn_norm.weight", 0x7FC00000u, 4);
+  CHECK(contains(error_of(folder.path("damaged.gguf")),
+                 "tensor 'blk.1.ffn_norm.weight' holds a value that is not a number"));
+}
