@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "gemma/formats/gguf_writer.hpp"
 #include "gemma/generate/session.hpp"
 #include "golden.hpp"
 #include "huggingface_folder.hpp"
@@ -52,6 +53,42 @@ TEST_CASE("a folder is found by any safetensors file in it") {
   CHECK(by_file.config().vocab_size == by_folder.config().vocab_size);
   folder.files().write("renamed.gguf", file_text(folder.files().path("model.safetensors")));
   CHECK(error_of(folder.files().path("renamed.gguf")).empty());
+}
+
+TEST_CASE("a model in several GGUF files is loaded by the first of them") {
+  // The tiny model, every third tensor in each of three parts.
+  const gemma::gguf::File whole =
+      gemma::gguf::File::open(data_path("tiny-gemma3.gguf")).value();
+  const TempFolder folder;
+  for (std::uint32_t part = 0; part < 3; ++part) {
+    gemma::gguf::Metadata metadata;
+    if (part == 0) {
+      for (const gemma::gguf::Entry& entry : whole.entries()) metadata.add(entry);
+    }
+    metadata.add_uint("split.no", part);
+    metadata.add_uint("split.count", 3);
+    std::vector<gemma::gguf::TensorInfo> infos;
+    std::vector<const gemma::TensorView*> tensors;
+    for (std::size_t i = part; i < whole.tensors().size(); i += 3) {
+      tensors.push_back(&whole.tensors()[i]);
+      infos.push_back({tensors.back()->name, tensors.back()->type, tensors.back()->shape});
+    }
+    auto writer = gemma::gguf::Writer::create(
+                      folder.path("m-0000" + std::to_string(part + 1) + "-of-00003.gguf"), metadata,
+                      infos)
+                      .value();
+    for (const gemma::TensorView* tensor : tensors) REQUIRE(writer.append(tensor->data).ok());
+    REQUIRE(writer.finish().ok());
+  }
+  const Model parts = gemma::load(folder.path("m-00001-of-00003.gguf"));
+  CHECK(parts.source().format() == "GGUF v3 in 3 parts");
+  const std::vector<TokenId> ids = {2, 10, 20};
+  Session a(parts), b(gemma::load(data_path("tiny-gemma3.gguf")));
+  CHECK(a.logits(ids) == b.logits(ids));
+  CHECK(contains(error_of(folder.path("m-00002-of-00003.gguf")), "this is part 2 of 3 of a model"));
+  folder.remove("m-00003-of-00003.gguf");
+  CHECK(contains(error_of(folder.path("m-00001-of-00003.gguf")),
+                 folder.path("m-00003-of-00003.gguf") + " is missing"));
 }
 
 TEST_CASE("what is no model is refused by its path") {

@@ -5,6 +5,7 @@
 #define GEMMA_GENERATE_GGUF_BINDING_HPP_
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -18,8 +19,9 @@
 GEMMA_NAMESPACE_BEGIN
 namespace gguf {
 
-/// Sizes and constants from the metadata, checked by check_config().
-Result<Config> read_config(const File& file);
+/// Sizes and constants from the metadata, checked by check_config(). A few facts no key tells, and
+/// tensors do.
+Result<Config> read_config(const File& file, const TensorSource& tensors);
 
 /// The scale of q·k that readers of GGUF derive from the shape, as no key holds it.
 float derived_attention_scale(const Config& config);
@@ -37,30 +39,40 @@ class FileTensors final : public TensorSource {
   const File& file_;
 };
 
+/// The same where all tensors are in the file.
+inline Result<Config> read_config(const File& file) { return read_config(file, FileTensors(file)); }
+
 /// The tokenizer's pieces as views into the file, which must stay open.
 Result<Vocabulary> read_vocabulary(const File& file);
 
-/// A GGUF file as a model.
+/// A GGUF file as a model, or several: NAME-00001-of-00003.gguf has the metadata, and all have
+/// tensors.
 class Source final : public ModelSource {
  public:
-  explicit Source(File file) : file_(std::move(file)) {}
+  /// Maps the file and, if it is the first part of a model, those beside it. Errors name the part
+  /// that is missing.
+  static Result<Source> open(const std::string& path);
 
-  const TensorView* find_tensor(const std::string& name) const override {
-    return file_.find_tensor(name);
-  }
-  std::string name() const override { return file_.name(); }
-  std::string format() const override { return "GGUF v" + std::to_string(file_.version()); }
-  std::uint64_t file_bytes() const override { return file_.bytes().size(); }
-  const std::vector<TensorView>& tensors() const override { return file_.tensors(); }
+  const TensorView* find_tensor(const std::string& name) const override;
+  std::string name() const override { return file().name(); }
+  std::string format() const override;
+  std::uint64_t file_bytes() const override;
+  const std::vector<TensorView>& tensors() const override { return tensors_; }
   std::vector<std::string> gguf_names() const override;
-  Result<Config> read_config() const override { return gguf::read_config(file_); }
-  Result<Vocabulary> read_vocabulary() const override { return gguf::read_vocabulary(file_); }
+  Result<Config> read_config() const override { return gguf::read_config(file(), *this); }
+  Result<Vocabulary> read_vocabulary() const override { return gguf::read_vocabulary(file()); }
   std::vector<TokenId> stop_ids() const override;
   std::string chat_template() const override;
-  const File* gguf_file() const override { return &file_; }
+  const File* gguf_file() const override { return &file(); }
 
  private:
-  File file_;
+  Source() = default;
+  const File& file() const { return files_[0]; }
+  Status add(File file);
+
+  std::vector<File> files_;
+  std::vector<TensorView> tensors_;           ///< of all files
+  std::map<std::string, std::size_t> index_;  ///< into tensors_
 };
 
 }  // namespace gguf

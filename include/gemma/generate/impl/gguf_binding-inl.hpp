@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "gemma/base/file.hpp"
 #include "gemma/generate/bind_weights.hpp"
 #include "gemma/generate/gguf_binding.hpp"
 #include "gemma/model/family.hpp"
@@ -46,7 +47,8 @@ inline const Architecture& architecture_of(const Config& config) {
 /// Metadata of one architecture: "block_count" → "gemma3.block_count".
 class Keys {
  public:
-  Keys(const File& file, std::string prefix) : file_(file), prefix_(std::move(prefix)) {}
+  Keys(const File& file, const TensorSource& tensors, std::string prefix)
+      : file_(file), tensors_(tensors), prefix_(std::move(prefix)) {}
 
   bool has(const char* key) const { return file_.find(full(key)) != nullptr; }
 
@@ -96,12 +98,13 @@ class Keys {
 
   /// Length of a tensor's rows; 0 without the tensor.
   std::size_t first_dimension(const char* tensor_name) const {
-    const TensorView* tensor = file_.find_tensor(tensor_name);
+    const TensorView* tensor = tensors_.find_tensor(tensor_name);
     return tensor == nullptr ? 0 : static_cast<std::size_t>(tensor->row_length());
   }
 
   std::string full(const char* key) const { return prefix_ + "." + key; }
   const File& file() const { return file_; }
+  const TensorSource& tensors() const { return tensors_; }
   Error error(const char* key, const std::string& what) const {
     return Error(ErrorCode::format, file_.name() + ": key '" + full(key) + "' " + what);
   }
@@ -115,6 +118,7 @@ class Keys {
   }
 
   const File& file_;
+  const TensorSource& tensors_;
   std::string prefix_;
 };
 
@@ -220,8 +224,8 @@ inline Status read_layers(const Keys& keys, const Architecture& arch, std::size_
     layer.rope_divided = !is_local && !config.rope_divisors.empty();
     const std::string block = "blk." + std::to_string(i) + ".";
     layer.values_are_keys = arch.family == Family::gemma4 &&
-                            keys.file().find_tensor(block + "attn_k.weight") != nullptr &&
-                            keys.file().find_tensor(block + "attn_v.weight") == nullptr;
+                            keys.tensors().find_tensor(block + "attn_k.weight") != nullptr &&
+                            keys.tensors().find_tensor(block + "attn_v.weight") == nullptr;
     config.layers.push_back(layer);
   }
   GEMMA_TRY_ASSIGN(const std::size_t shared, keys.size_or("attention.shared_kv_layers", 0));
@@ -242,9 +246,18 @@ inline Status read_extensions(const Keys& keys, Config& config) {
   if (config.family != Family::gemma3n) return {};
   GEMMA_TRY_ASSIGN(config.altup_streams, keys.size_or("altup.num_inputs", 4));
   GEMMA_TRY_ASSIGN(config.altup_active, keys.size_or("altup.active_idx", 0));
-  const TensorView* laurel = keys.file().find_tensor("blk.0.laurel_l.weight");
+  const TensorView* laurel = keys.tensors().find_tensor("blk.0.laurel_l.weight");
   if (laurel != nullptr) config.laurel_rank = static_cast<std::size_t>(laurel->rows());
   return read_sparsity(keys, config);
+}
+
+/// "-00002-of-00003.gguf" for part 1 of 3.
+inline std::string part_ending(std::uint64_t part, std::uint64_t parts) {
+  const auto five_digits = [](std::uint64_t n) {
+    const std::string digits = std::to_string(n);
+    return std::string(digits.size() < 5 ? 5 - digits.size() : 0, '0') + digits;
+  };
+  return "-" + five_digits(part + 1) + "-of-" + five_digits(parts) + ".gguf";
 }
 
 /// A special token's id, none if the file does not name it.
@@ -268,9 +281,9 @@ GEMMA_INLINE float derived_attention_scale(const Config& config) {
   return 1.0f / std::sqrt(static_cast<float>(per_head));
 }
 
-GEMMA_INLINE Result<Config> read_config(const File& file) {
+GEMMA_INLINE Result<Config> read_config(const File& file, const TensorSource& tensors) {
   GEMMA_TRY_ASSIGN(const detail::Architecture* arch, detail::find_architecture(file));
-  const detail::Keys keys(file, arch->name);
+  const detail::Keys keys(file, tensors, arch->name);
   Config config;
   config.family = arch->family;
   config.bidirectional = arch->bidirectional;
@@ -278,7 +291,7 @@ GEMMA_INLINE Result<Config> read_config(const File& file) {
     GEMMA_TRY_ASSIGN(const std::string_view name, file.get_string("general.name"));
     config.name = std::string(name);
   }
-  const TensorView* embedding = file.find_tensor("token_embd.weight");
+  const TensorView* embedding = tensors.find_tensor("token_embd.weight");
   if (embedding == nullptr) {
     return Error(ErrorCode::format, file.name() +
                                         ": tensor 'token_embd.weight' is missing; the file holds "
@@ -296,12 +309,12 @@ GEMMA_INLINE Result<Config> read_config(const File& file) {
     GEMMA_TRY_ASSIGN(config.attention_softcap, keys.number_or("attn_logit_softcapping", usual));
   }
   GEMMA_TRY_ASSIGN(const std::size_t layers, keys.size("block_count"));
-  if (layers > file.tensors().size()) {
-    return keys.error("block_count", "is " + std::to_string(layers) + ", but the file has only " +
-                                         std::to_string(file.tensors().size()) + " tensors");
+  constexpr std::size_t kMostLayers = 10000;
+  if (layers > kMostLayers) {
+    return keys.error("block_count",
+                      "is " + std::to_string(layers) + "; no model has that many layers");
   }
   if (arch->family == Family::gemma4) {
-    const FileTensors tensors(file);
     GEMMA_TRY_ASSIGN(config.rope_divisors,
                      gemma::detail::Binder(tensors).optional("rope_freqs.weight"));
   }
@@ -353,23 +366,80 @@ GEMMA_INLINE Result<Vocabulary> read_vocabulary(const File& file) {
   return vocabulary;
 }
 
+GEMMA_INLINE Status Source::add(File file) {
+  for (const TensorView& tensor : file.tensors()) {
+    if (!index_.emplace(tensor.name, tensors_.size()).second) {
+      return Error(ErrorCode::format, file.name() + ": tensor '" + printable(tensor.name) +
+                                          "' is in another part of the model, too");
+    }
+    tensors_.push_back(tensor);
+  }
+  files_.push_back(std::move(file));
+  return {};
+}
+
+GEMMA_INLINE Result<Source> Source::open(const std::string& path) {
+  constexpr std::uint64_t kMostParts = 99999;
+  Source source;
+  GEMMA_TRY_ASSIGN(File first, File::open(path));
+  GEMMA_TRY_ASSIGN(const std::uint64_t parts, first.get_uint_or("split.count", 1));
+  GEMMA_TRY_ASSIGN(const std::uint64_t number, first.get_uint_or("split.no", 0));
+  GEMMA_TRY(source.add(std::move(first)));
+  if (parts <= 1) return source;
+  const std::string ending = detail::part_ending(0, parts);
+  const bool named = path.size() > ending.size() && parts <= kMostParts &&
+                     path.substr(path.size() - ending.size()) == ending;
+  if (number != 0 || !named) {
+    return Error(ErrorCode::format, path + ": this is part " + std::to_string(number + 1) + " of " +
+                                        std::to_string(parts) + " of a model; give the first, whose "
+                                        "name must end in '" + ending + "'");
+  }
+  const std::string stem = path.substr(0, path.size() - ending.size());
+  for (std::uint64_t i = 1; i < parts; ++i) {
+    const std::string part = stem + detail::part_ending(i, parts);
+    if (path_kind(part) == PathKind::nothing) {
+      return Error(ErrorCode::io, path + ": the model is in " + std::to_string(parts) +
+                                      " parts, and " + part + " is missing");
+    }
+    GEMMA_TRY_ASSIGN(File file, File::open(part));
+    GEMMA_TRY(source.add(std::move(file)));
+  }
+  return source;
+}
+
+GEMMA_INLINE const TensorView* Source::find_tensor(const std::string& name) const {
+  const auto found = index_.find(name);
+  return found == index_.end() ? nullptr : &tensors_[found->second];
+}
+
+GEMMA_INLINE std::string Source::format() const {
+  const std::string version = "GGUF v" + std::to_string(file().version());
+  return files_.size() == 1 ? version : version + " in " + std::to_string(files_.size()) + " parts";
+}
+
+GEMMA_INLINE std::uint64_t Source::file_bytes() const {
+  std::uint64_t sum = 0;
+  for (const File& part : files_) sum += part.bytes().size();
+  return sum;
+}
+
 GEMMA_INLINE std::vector<std::string> Source::gguf_names() const {
   std::vector<std::string> names;
-  for (const TensorView& tensor : file_.tensors()) names.push_back(tensor.name);
+  for (const TensorView& tensor : tensors_) names.push_back(tensor.name);
   return names;
 }
 
 GEMMA_INLINE std::vector<TokenId> Source::stop_ids() const {
   std::vector<TokenId> ids;
   for (const char* key : {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"}) {
-    const auto id = detail::token_id(file_, key);
+    const auto id = detail::token_id(file(), key);
     if (id.ok() && id->has_value()) ids.push_back(**id);
   }
   return ids;
 }
 
 GEMMA_INLINE std::string Source::chat_template() const {
-  const Value* value = file_.find("tokenizer.chat_template");
+  const Value* value = file().find("tokenizer.chat_template");
   if (value == nullptr) return {};
   const Result<std::string_view> jinja = value->as_string();
   return jinja.ok() ? std::string(*jinja) : std::string();

@@ -71,8 +71,8 @@ GEMMA_INLINE Result<std::shared_ptr<const ModelSource>> open_model(const std::st
   if (path_kind(path) != PathKind::folder) {
     GEMMA_TRY_ASSIGN(const MappedFile content, MappedFile::open(path));
     if (!detail::looks_like_safetensors(content.bytes())) {
-      GEMMA_TRY_ASSIGN(gguf::File file, gguf::File::open(path));
-      return Source(std::make_shared<const gguf::Source>(std::move(file)));
+      GEMMA_TRY_ASSIGN(gguf::Source source, gguf::Source::open(path));
+      return Source(std::make_shared<const gguf::Source>(std::move(source)));
     }
     const std::size_t slash = path.find_last_of("/\\");
     folder = slash == std::string::npos ? "." : path.substr(0, slash + 1);
