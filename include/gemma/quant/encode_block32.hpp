@@ -35,7 +35,7 @@ void encode_centred(const float* src, const Range& range, const PeakSteps& peaks
   float x[kCount];
   load_numbers(src, kCount, kLargestHalf * static_cast<float>(-range.lowest), x);
   const float scale = fit_scale<kCount>(x, range, peaks, scale_as_half);
-  quantise<kCount>(x, {scale, 0.0f}, range, q);
+  quantise<kCount>(x, EqualWeights<kCount>(x), {scale, 0.0f}, range, q);
   store_le(block + Format::kScaleOffset, half_from_float(scale));
 }
 
@@ -81,13 +81,13 @@ struct Encoder<Q5_1> {
     constexpr Range kRange{0, 31};
     float x[32], q[32], terms[32];
     load_numbers(src, 32, kLargestHalf, x);
-    std::copy(x, x + 32, terms);
-    const float sum_x = add_up<32>(terms);
-    Line line = fit_line<32>(x, sum_x, kRange, {25.0f, 32.0f, 0.5f});
+    const EqualWeights<32> weights(x);
+    for (std::size_t i = 0; i < 32; ++i) terms[i] = weights[i] * x[i];
+    Line line = fit_line<32>(x, weights, add_up<32>(terms), kRange, {25.0f, 32.0f, 0.5f});
     // What is stored is rounded; then the numbers are, to what the rounded line can give.
     line.scale = line.scale > 0.0f ? scale_as_half(line.scale) : 0.0f;
     line.minimum = half_to_float(half_from_float((std::min)(line.minimum, kLargestHalf)));
-    quantise<32>(x, line, kRange, q);
+    quantise<32>(x, weights, line, kRange, q);
     std::uint8_t codes[32];
     codes_of(q, 32, 0, codes);
     store_le(block + Q5_1::kScaleOffset, half_from_float(line.scale));

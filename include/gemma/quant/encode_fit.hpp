@@ -62,10 +62,48 @@ struct Line {
   float scale, minimum;
 };
 
-/// Of numbers x and their integers q: the squared error of a line, and the sums that tell which
-/// line would fit these q best.
+/// The sum of `terms`, which it uses up: adds halves to each other, as SIMD can.
+template <std::size_t N>
+float add_up(float* terms) {
+  if constexpr (N == 1) {
+    return terms[0];
+  } else {
+    for (std::size_t i = 0; i < N / 2; ++i) terms[i] += terms[N / 2 + i];
+    return add_up<N / 2>(terms);
+  }
+}
+
+/// Of numbers x with weights w and their integers q: Σ w·(error of a line)², and the sums Σ w·q,
+/// Σ w·x·q and Σ w·q² that tell which line would fit these q best.
 struct Sums {
   float error, q, xq, qq;
+};
+
+/// What the squared error of each number counts; on average 1.
+template <std::size_t N>
+struct EqualWeights {
+  explicit EqualWeights(const float*) {}
+  constexpr float operator[](std::size_t) const { return 1.0f; }
+};
+
+/// Larger numbers count more, as they do in products with activations.
+template <std::size_t N>
+class MagnitudeWeights {
+ public:
+  explicit MagnitudeWeights(const float* x) {
+    float terms[N];
+    for (std::size_t i = 0; i < N; ++i) terms[i] = x[i] * x[i];
+    const float rms = std::sqrt(add_up<N>(terms) / static_cast<float>(N));
+    for (std::size_t i = 0; i < N; ++i) terms[i] = weights_[i] = kBase * rms + std::fabs(x[i]);
+    const float mean = add_up<N>(terms) / static_cast<float>(N);
+    const float factor = mean > 0.0f ? 1.0f / mean : 0.0f;
+    for (float& w : weights_) w = factor > 0.0f ? w * factor : 1.0f;
+  }
+  float operator[](std::size_t i) const { return weights_[i]; }
+
+ private:
+  static constexpr float kBase = 2.0f;  // tried on a real model, as was 0, 1 and much more
+  float weights_[N];
 };
 
 /// x clamped to 0 … highest and rounded. Floats from 0 on are in the order of their bits, and
@@ -79,37 +117,29 @@ inline float nearest_step(float x, float highest) {
   return static_cast<float>(static_cast<int>(step + 0.5f));
 }
 
-/// The sum of `terms`, which it uses up: adds halves to each other, as SIMD can.
-template <std::size_t N>
-float add_up(float* terms) {
-  if constexpr (N == 1) {
-    return terms[0];
-  } else {
-    for (std::size_t i = 0; i < N / 2; ++i) terms[i] += terms[N / 2 + i];
-    return add_up<N / 2>(terms);
-  }
-}
-
 /// q[i] = the integer whose value is nearest x[i].
-template <std::size_t N>
-Sums quantise(const float* x, const Line& line, const Range& range, float* q) {
+template <std::size_t N, class Weights>
+Sums quantise(const float* x, const Weights& weights, const Line& line, const Range& range,
+              float* q) {
   const float scale = line.scale;
   const float minimum = line.minimum;
   const float inverse = scale == 0.0f ? 0.0f : 1.0f / scale;
   const float lowest = static_cast<float>(range.lowest);
   const float steps = static_cast<float>(range.highest - range.lowest);
-  float integers[N], error[N], xq[N], qq[N];
+  float integers[N], error[N], xq[N], qq[N], sum_q[N];
   for (std::size_t i = 0; i < N; ++i) {
     const float number = x[i] + minimum;
     const float integer = nearest_step(number * inverse - lowest, steps) + lowest;
     const float difference = number - scale * integer;
     integers[i] = integer;
-    error[i] = difference * difference;
-    xq[i] = x[i] * integer;
-    qq[i] = integer * integer;
+    const float wq = weights[i] * integer;
+    error[i] = weights[i] * difference * difference;
+    xq[i] = x[i] * wq;
+    qq[i] = integer * wq;
+    sum_q[i] = wq;
   }
   std::copy(integers, integers + N, q);
-  return {add_up<N>(error), add_up<N>(integers), add_up<N>(xq), add_up<N>(qq)};
+  return {add_up<N>(error), add_up<N>(sum_q), add_up<N>(xq), add_up<N>(qq)};
 }
 
 /// Which q the number of the largest magnitude becomes in the lines to start from: first, first +
@@ -129,7 +159,7 @@ float fit_scale(const float* x, const Range& range, const PeakSteps& peaks, Roun
   float best_error = (std::numeric_limits<float>::max)();
   float best = 0.0f, start = 0.0f, best_gain = 0.0f;
   const auto try_scale = [&](float scale) {
-    const Sums sums = quantise<N>(x, {scale, 0.0f}, range, q);
+    const Sums sums = quantise<N>(x, EqualWeights<N>(x), {scale, 0.0f}, range, q);
     if (sums.error < best_error) {
       best_error = sums.error;
       best = scale;
@@ -157,7 +187,7 @@ float fit_scale(const float* x, const Range& range, const PeakSteps& peaks, Roun
   return best;
 }
 
-/// The line of least squared error for the numbers, whose sum is `sum_x`, and q, of which `sums`
+/// The line of least squared error for the numbers, where `sum_x` is Σ w·x, and q, of which `sums`
 /// are; its minimum is not negative, as that of a block. Its scale is 0 or less if q are all equal.
 template <std::size_t N>
 Line refit_line(float sum_x, const Sums& sums) {
@@ -171,8 +201,9 @@ Line refit_line(float sum_x, const Sums& sums) {
 }
 
 /// A line for N numbers; neither scale nor minimum is negative.
-template <std::size_t N>
-Line fit_line(const float* x, float sum_x, const Range& range, const PeakSteps& peaks) {
+template <std::size_t N, class Weights>
+Line fit_line(const float* x, const Weights& weights, float sum_x, const Range& range,
+              const PeakSteps& peaks) {
   const float lowest = (std::min)(*std::min_element(x, x + N), 0.0f);
   const float highest = *std::max_element(x, x + N);
   Line best{0.0f, -lowest};
@@ -185,7 +216,7 @@ Line fit_line(const float* x, float sum_x, const Range& range, const PeakSteps& 
   for (float at = peaks.first; at <= peaks.last; at += peaks.step) {
     Line line{(highest - lowest) / at, -lowest};
     for (int i = 0; i < 3 && line.scale > kSmallestHalf / 4096; ++i) {
-      const Sums sums = quantise<N>(x, line, range, q);
+      const Sums sums = quantise<N>(x, weights, line, range, q);
       const bool alike = std::fabs(sums.error - best_error) <= noise;
       if (alike ? line.minimum < best.minimum : sums.error < best_error) {
         best_error = sums.error;

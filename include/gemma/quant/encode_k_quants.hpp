@@ -6,6 +6,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
+#include <vector>
 
 #include "gemma/quant/encode_block32.hpp"
 #include "gemma/quant/encode_fit.hpp"
@@ -56,20 +58,41 @@ inline int nearest_multiple(float value, float unit, const Range& range) {
   return static_cast<int>(std::floor((std::min)((std::max)(value / unit, lowest), highest) + 0.5f));
 }
 
+/// What the numbers of a group count: where precision is scarce it is spent on the large ones.
+template <class Format>
+using GroupWeights =
+    std::conditional_t<std::is_same<Format, Q4_K>::value, MagnitudeWeights<Format::kGroup>,
+                       EqualWeights<Format::kGroup>>;
+
+/// The numbers of a group with their weights.
+template <class Format>
+struct Group {
+  const float* x;
+  GroupWeights<Format> weights;
+  float sum_x;  ///< Σ w·x
+
+  explicit Group(const float* numbers) : x(numbers), weights(numbers) {
+    float terms[Format::kGroup];
+    for (std::size_t i = 0; i < Format::kGroup; ++i) terms[i] = weights[i] * x[i];
+    sum_x = add_up<Format::kGroup>(terms);
+  }
+};
+
 /// Lines of all groups, each by itself, and a block with their scales and minimums rounded.
 template <class Format>
-SuperBlock<Format> start_block(const float* x, const float* sum_x) {
+SuperBlock<Format> start_block(const std::vector<Group<Format>>& groups) {
   using Traits = SuperBlockTraits<Format>;
   using Block = SuperBlock<Format>;
   Line lines[Block::kGroups];
   Line largest{0.0f, 0.0f};
   for (std::size_t g = 0; g < Block::kGroups; ++g) {
-    const float* group = x + g * Format::kGroup;
+    const Group<Format>& group = groups[g];
     if constexpr (Format::kHasMin) {
-      lines[g] = fit_line<Format::kGroup>(group, sum_x[g], Traits::kQuants, Traits::kPeaks);
+      lines[g] = fit_line<Format::kGroup>(group.x, group.weights, group.sum_x, Traits::kQuants,
+                                          Traits::kPeaks);
     } else {
       const auto as_is = [](float scale) { return scale; };
-      lines[g].scale = fit_scale<Format::kGroup>(group, Traits::kQuants, Traits::kPeaks, as_is);
+      lines[g].scale = fit_scale<Format::kGroup>(group.x, Traits::kQuants, Traits::kPeaks, as_is);
       lines[g].minimum = 0.0f;
     }
     if (std::fabs(lines[g].scale) > std::fabs(largest.scale)) largest.scale = lines[g].scale;
@@ -88,7 +111,7 @@ SuperBlock<Format> start_block(const float* x, const float* sum_x) {
 /// Chooses scale, minimum and q of group g for the d and dmin of the block: tries the scale that is
 /// there and its neighbours, each with the minimum that suits it.
 template <class Format>
-Sums fit_group(const float* x, float sum_x, std::size_t g, SuperBlock<Format>& block) {
+Sums fit_group(const Group<Format>& group, std::size_t g, SuperBlock<Format>& block) {
   using Traits = SuperBlockTraits<Format>;
   constexpr std::size_t kCount = Format::kGroup;
   const int first = (std::max)(block.scale[g] - 1, Traits::kScales.lowest);
@@ -101,14 +124,14 @@ Sums fit_group(const float* x, float sum_x, std::size_t g, SuperBlock<Format>& b
     for (int i = 0; i < 3; ++i) {
       const Line line{block.d * static_cast<float>(scale),
                       block.dmin * static_cast<float>(minimum)};
-      const Sums sums = quantise<kCount>(x, line, Traits::kQuants, q);
+      const Sums sums = quantise<kCount>(group.x, group.weights, line, Traits::kQuants, q);
       if (sums.error < best.error) {
         best = sums;
         block.scale[g] = scale;
         block.minimum[g] = minimum;
         std::copy(q, q + kCount, block.q + g * kCount);
       }
-      const float better = (line.scale * sums.q - sum_x) / static_cast<float>(kCount);
+      const float better = (line.scale * sums.q - group.sum_x) / static_cast<float>(kCount);
       const int next = nearest_multiple(better, block.dmin, Traits::kMinimums);
       if (next == minimum) break;
       minimum = next;
@@ -146,24 +169,20 @@ SuperBlock<Format> fit_super_block(const float* src) {
   using Block = SuperBlock<Format>;
   using Traits = SuperBlockTraits<Format>;
   float x[Format::kBlockElements];
-  float sum_x[Block::kGroups];
   const int steps = Traits::kScales.highest * Traits::kQuants.highest;
   load_numbers(src, Format::kBlockElements, kLargestHalf * static_cast<float>(steps), x);
-  for (std::size_t g = 0; g < Block::kGroups; ++g) {
-    float terms[Format::kGroup];
-    std::copy(x + g * Format::kGroup, x + (g + 1) * Format::kGroup, terms);
-    sum_x[g] = add_up<Format::kGroup>(terms);
-  }
+  std::vector<Group<Format>> groups;
+  for (std::size_t g = 0; g < Block::kGroups; ++g) groups.emplace_back(x + g * Format::kGroup);
 
-  Block block = start_block<Format>(x, sum_x);
+  Block block = start_block<Format>(groups);
   Block best;
   best.error = (std::numeric_limits<float>::max)();
   for (int i = 0; i < 3; ++i) {
     BlockSums sums;
     block.error = 0.0f;
     for (std::size_t g = 0; g < Block::kGroups; ++g) {
-      const Sums group = fit_group<Format>(x + g * Format::kGroup, sum_x[g], g, block);
-      sums.add(block.scale[g], block.minimum[g], Format::kGroup, sum_x[g], group);
+      const Sums group = fit_group<Format>(groups[g], g, block);
+      sums.add(block.scale[g], block.minimum[g], Format::kGroup, groups[g].sum_x, group);
       block.error += group.error;
     }
     if (block.error < best.error) best = block;
