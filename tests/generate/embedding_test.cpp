@@ -1,6 +1,5 @@
 // Embeddings against those of the original implementation (tests/data/make_embedding_golden.py and
 // make_embedding_gemma.py).
-#define GEMMA_HUGGINGFACE
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -11,11 +10,13 @@
 #include <vector>
 
 #include "float_weights.hpp"
-#include "gemma/backend/cpu.hpp"
-#include "gemma/generate/session.hpp"
-#include "gemma/generate/quantize.hpp"
-#include "gemma/model/reference.hpp"
 #include "formats/safetensors_builder.hpp"
+#include "gemma/backend/cpu.hpp"
+#include "gemma/formats/gguf.hpp"
+#include "gemma/generate/huggingface.hpp"
+#include "gemma/generate/quantize.hpp"
+#include "gemma/generate/session.hpp"
+#include "gemma/model/reference.hpp"
 #include "golden.hpp"
 #include "temp_folder.hpp"
 
@@ -234,10 +235,14 @@ TEST_CASE("the embeddings of quantised models are close to the golden ones") {
     const Golden golden = Golden::load(name, "q8_0");
     CAPTURE(name);
     const nlohmann::json want = golden_vectors(golden);
-    Session session = make_session(golden, 48);
-    for (const Pooling pooling : {Pooling::mean, Pooling::last_token}) {
-      const Vector wanted = want[pooling == Pooling::mean ? "mean" : "last"].get<Vector>();
-      CHECK(largest_difference(embed(session, golden, pooling, true), normalised(wanted)) <= 2e-3);
+    // Small batches have activations of 15 bits, large ones of 8.
+    for (const auto& [batch, tolerance] : {std::pair(8, 2e-3), std::pair(48, 2e-2)}) {
+      Session session = make_session(golden, static_cast<std::size_t>(batch));
+      for (const Pooling pooling : {Pooling::mean, Pooling::last_token}) {
+        const Vector wanted = want[pooling == Pooling::mean ? "mean" : "last"].get<Vector>();
+        const Vector got = embed(session, golden, pooling, true);
+        CHECK(largest_difference(got, normalised(wanted)) <= tolerance);
+      }
     }
   }
 }

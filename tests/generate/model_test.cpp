@@ -1,4 +1,3 @@
-#define GEMMA_HUGGINGFACE
 #include "gemma/generate/model.hpp"
 
 #include <doctest/doctest.h>

@@ -1,4 +1,3 @@
-#define GEMMA_HUGGINGFACE
 #include "gemma/generate/quantize.hpp"
 
 #include <doctest/doctest.h>

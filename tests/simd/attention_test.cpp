@@ -24,6 +24,8 @@ struct Case {
   std::vector<float> keys, values, q, out;
   std::vector<std::vector<float>> k_at, v_at;  ///< by position
   simd::AttentionArgs args;
+  gemma::AlignedArray<std::uint8_t> scratch =
+      gemma::AlignedArray<std::uint8_t>::create(simd::kScratchBytes, "scratch").value();
 
   explicit Case(const Shape& s) {
     std::mt19937 random(7);
@@ -58,6 +60,13 @@ struct Case {
     args.scale = 0.3f;
     args.softcap = s.softcap;
   }
+
+  /// Query heads [head, head_end) of tokens [token, token_end).
+  void run(const simd::Kernels& kernels, std::size_t token, std::size_t token_end, std::size_t head,
+           std::size_t head_end) {
+    kernels.attention(args, token, token_end, head, head_end, scratch.data());
+  }
+  void run(const simd::Kernels& kernels) { run(kernels, 0, args.tokens, 0, args.heads); }
 
   /// The definition, in doubles.
   std::vector<double> expected(std::size_t token, std::size_t head) const {
@@ -125,7 +134,7 @@ TEST_CASE("attention is what its definition says, on every target") {
       CAPTURE(shape.head_dim);
       CAPTURE(shape.window);
       Case c(shape);
-      kernels.attention(c.args, 0, shape.tokens, 0, shape.heads, nullptr);
+      c.run(kernels);
       CHECK(c.worst_error() < 3e-6);
     }
   }
@@ -135,11 +144,11 @@ TEST_CASE("queries give the same bits alone and together") {
   for (const simd::Kernels& kernels : simd::all_kernels()) {
     for (const Shape& shape : kShapes) {
       Case together(shape);
-      kernels.attention(together.args, 0, shape.tokens, 0, shape.heads, nullptr);
+      together.run(kernels);
       Case alone(shape);
       for (std::size_t t = 0; t < shape.tokens; ++t) {
         for (std::size_t h = 0; h < shape.heads; ++h) {
-          kernels.attention(alone.args, t, t + 1, h, h + 1, nullptr);
+          alone.run(kernels, t, t + 1, h, h + 1);
         }
       }
       CHECK(std::memcmp(alone.out.data(), together.out.data(), alone.out.size() * 4) == 0);
@@ -149,7 +158,6 @@ TEST_CASE("queries give the same bits alone and together") {
 
 TEST_CASE("a narrower cache costs the rounding of what is stored, and nothing more") {
   using gemma::DType;
-  auto scratch = gemma::AlignedArray<std::uint8_t>::create(simd::kScratchBytes, "scratch").value();
   const struct {
     simd::KvType type;
     DType format;
@@ -181,7 +189,7 @@ TEST_CASE("a narrower cache costs the rounding of what is stored, and nothing mo
         c.args.k = k.data();
         c.args.v = v.data();
         c.args.kv_type = type;
-        kernels.attention(c.args, 0, shape.tokens, 0, shape.heads, scratch.data());
+        c.run(kernels);
         CHECK(c.worst_error() < 1e-4);
       }
     }

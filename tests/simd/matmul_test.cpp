@@ -65,36 +65,59 @@ struct RandomWeights {
   }
 };
 
-/// Activations of some tokens, quantised by the kernels under test.
+/// Activations of some tokens, quantised by the kernels under test to 8 or 15 bits.
 struct RandomActivations {
-  gemma::AlignedArray<float> f32;
-  gemma::AlignedArray<std::int16_t> q;
-  gemma::AlignedArray<float> scale;
-  gemma::AlignedArray<float> sum;
+  using Floats = gemma::AlignedArray<float>;
+  Floats f32, scale, sum, half_sum;
+  gemma::AlignedArray<std::int8_t> q;
+  gemma::AlignedArray<std::uint8_t> groups;
   simd::Activations view;
 
   RandomActivations(const simd::Kernels& kernels, std::size_t tokens, std::size_t cols,
-                    std::uint32_t seed)
-      : f32(gemma::AlignedArray<float>::create(tokens * cols, "x").value()),
-        q(gemma::AlignedArray<std::int16_t>::create(tokens * cols, "q").value()),
-        scale(gemma::AlignedArray<float>::create(tokens * cols / 32 + 1, "scale").value()),
-        sum(gemma::AlignedArray<float>::create(tokens * cols / 16 + 1, "sum").value()) {
+                    std::uint32_t seed, bool coarse)
+      : f32(Floats::create(tokens * cols, "x").value()),
+        scale(Floats::create(tokens * cols / 32 + kMore, "scale").value()),
+        sum(Floats::create(tokens * cols / 32 + kMore, "sum").value()),
+        half_sum(Floats::create(tokens * cols / 16 + kMore, "sum").value()),
+        q(gemma::AlignedArray<std::int8_t>::create(2 * tokens * cols + kMore, "q").value()),
+        groups(gemma::AlignedArray<std::uint8_t>::create(
+                   (tokens * cols / 32 + kMore) * sizeof(simd::CoarseGroup), "groups")
+                   .value()) {
     std::mt19937 random(seed);
     std::normal_distribution<float> number;
     for (std::size_t i = 0; i < tokens * cols; ++i) f32.data()[i] = number(random);
-    if (cols % 32 == 0) {
-      for (std::size_t t = 0; t < tokens; ++t) {
-        kernels.quantize_row(f32.data() + t * cols, cols, q.data() + t * cols,
-                             scale.data() + t * cols / 32, sum.data() + t * cols / 16);
-      }
-    }
     view.tokens = tokens;
     view.cols = cols;
     view.f32 = f32.data();
-    view.q = q.data();
-    view.scale = scale.data();
-    view.sum = sum.data();
+    view.coarse = coarse;
+    view.coarse_rows = {q.data(), reinterpret_cast<simd::CoarseGroup*>(groups.data())};
+    view.fine_rows = {q.data(), scale.data(), sum.data(), half_sum.data()};
+    if (cols % 32 == 0) quantise(kernels);
   }
+
+  void quantise(const simd::Kernels& kernels) {
+    const std::size_t cols = view.cols;
+    for (std::size_t t = 0; t < view.tokens; ++t) {
+      const float* x = f32.data() + t * cols;
+      const std::size_t group = t * cols / 32;
+      if (view.coarse) {
+        kernels.quantize_coarse(x, cols, {q.data() + t * cols, view.coarse_rows.groups + group});
+      } else {
+        kernels.quantize_fine(x, cols, {q.data() + 2 * t * cols, scale.data() + group,
+                                        sum.data() + group, half_sum.data() + 2 * group});
+      }
+    }
+  }
+
+  /// What the weights are multiplied with.
+  double number(std::size_t token, std::size_t c, bool plain) const {
+    const std::size_t i = token * view.cols + c;
+    if (plain || !view.coarse) return double{f32.data()[i]};
+    return double{view.coarse_rows.groups[i / 32].scale} * q.data()[i];
+  }
+
+ private:
+  static constexpr std::size_t kMore = simd::kActivationPadding;
 };
 
 std::vector<float> run(const simd::Kernels& kernels, const WeightMatrix& w,
@@ -113,21 +136,23 @@ std::vector<float> run(const simd::Kernels& kernels, const WeightMatrix& w,
 }
 
 /// The largest error of `out`, in units of |w| |x|.
-double worst_error(const WeightMatrix& w, const simd::Activations& x,
+double worst_error(const WeightMatrix& w, const RandomActivations& x,
                    const std::vector<float>& out) {
+  const bool plain = quant::block_elements(w.type) == 1;
   double worst = 0.0;
   std::vector<float> row(w.cols);
   for (std::size_t r = 0; r < w.rows; ++r) {
     quant::decode_row(w.type, w.row(r), w.cols, row.data());
-    for (std::size_t t = 0; t < x.tokens; ++t) {
+    for (std::size_t t = 0; t < x.view.tokens; ++t) {
       double sum = 0.0, ww = 0.0, xx = 0.0;
       for (std::size_t c = 0; c < w.cols; ++c) {
-        const double a = double{row[c]}, b = double{x.f32[t * w.cols + c]};
+        const double a = double{row[c]}, b = x.number(t, c, plain);
         sum += a * b;
         ww += a * a;
         xx += b * b;
       }
-      const double error = std::abs(sum - double{out[t * w.rows + r]}) / std::sqrt(ww * xx);
+      const double size = ww * xx > 0.0 ? std::sqrt(ww * xx) : 1.0;
+      const double error = std::abs(sum - double{out[t * w.rows + r]}) / size;
       worst = error <= worst ? worst : error;  // a NaN stays
     }
   }
@@ -142,14 +167,18 @@ TEST_CASE("every weight format multiplies as its decoded values do, on every tar
     for (const DType type : kTypes) {
       CAPTURE(quant::dtype_name(type));
       const bool plain = quant::block_elements(type) == 1;
-      for (const std::size_t cols : {256u, 768u, 2304u}) {
+      const bool large = quant::block_elements(type) == 256;
+      for (const std::size_t cols : {32u, 96u, 256u, 640u, 768u, 2304u}) {
+        if (large && cols % 256 != 0) continue;
         const RandomWeights w(type, 37, cols, 1);
-        for (const std::size_t tokens : {1u, 2u, 3u, 5u, 7u, 8u, 16u, 33u}) {
+        for (const std::size_t tokens : {1u, 2u, 4u, 5u, 7u, 9u, 16u, 33u}) {
           CAPTURE(cols);
           CAPTURE(tokens);
-          const RandomActivations x(kernels, tokens, cols, 2);
-          const std::vector<float> out = run(kernels, w.matrix, x.view, 37);
-          CHECK(worst_error(w.matrix, x.view, out) < (plain ? 1e-6 : 3e-5));
+          for (const bool coarse : {false, true}) {
+            const RandomActivations x(kernels, tokens, cols, 2, coarse);
+            const std::vector<float> out = run(kernels, w.matrix, x.view, 37);
+            CHECK(worst_error(w.matrix, x, out) < (plain || coarse ? 1e-6 : 3e-5));
+          }
         }
       }
     }
@@ -163,7 +192,7 @@ TEST_CASE("the result does not depend on how rows are divided among calls") {
       CAPTURE(quant::dtype_name(type));
       const RandomWeights w(type, 70, 1280, 3);
       for (const std::size_t tokens : {1u, 4u, 20u}) {
-        const RandomActivations x(kernels, tokens, 1280, 4);
+        const RandomActivations x(kernels, tokens, 1280, 4, tokens > 8);
         const std::vector<float> whole = run(kernels, w.matrix, x.view, 70);
         for (const std::size_t step : {1u, 16u, 33u}) {
           CHECK(run(kernels, w.matrix, x.view, step) == whole);
@@ -173,24 +202,59 @@ TEST_CASE("the result does not depend on how rows are divided among calls") {
   }
 }
 
+TEST_CASE("the result of a token does not depend on the tokens beside it") {
+  for (const simd::Kernels& kernels : simd::all_kernels()) {
+    CAPTURE(kernels.target);
+    for (const DType type : {DType::Q8_0, DType::Q4_0, DType::Q4_K, DType::Q6_K, DType::Q2_K}) {
+      CAPTURE(quant::dtype_name(type));
+      const RandomWeights w(type, 20, 768, 3);
+      for (const bool coarse : {false, true}) {
+        const RandomActivations x(kernels, 13, 768, 4, coarse);
+        const std::vector<float> together = run(kernels, w.matrix, x.view, 20);
+        for (std::size_t t = 0; t < 13; ++t) {
+          simd::Activations one = x.view;
+          one.tokens = 1;
+          one.coarse_rows = {x.view.coarse_rows.q + t * 768, x.view.coarse_rows.groups + t * 24};
+          one.fine_rows = {x.view.fine_rows.q + t * 1536, x.view.fine_rows.scale + t * 24,
+                           x.view.fine_rows.sum + t * 24, x.view.fine_rows.half_sum + t * 48};
+          const std::vector<float> alone = run(kernels, w.matrix, one, 20);
+          CHECK(std::equal(alone.begin(), alone.end(), together.begin() + static_cast<std::ptrdiff_t>(20 * t)));
+        }
+      }
+    }
+  }
+}
+
 TEST_CASE("the largest weights and activations do not overflow") {
   for (const simd::Kernels& kernels : simd::all_kernels()) {
     CAPTURE(kernels.target);
-    RandomWeights w(DType::Q8_0, 40, 256, 5);
-    for (std::size_t at = 0; at < w.bytes.size(); at += 34) {
-      const std::uint16_t one = gemma::half_from_float(1.0f);
-      std::memcpy(w.bytes.data() + at, &one, sizeof one);
-      std::memset(w.bytes.data() + at + 2, 0x80, 32);  // −128
-    }
-    for (const std::size_t tokens : {1u, 9u}) {
-      RandomActivations x(kernels, tokens, 256, 6);
-      std::fill(x.f32.data(), x.f32.data() + tokens * 256, -1000.0f);
-      for (std::size_t t = 0; t < tokens; ++t) {
-        kernels.quantize_row(x.f32.data() + t * 256, 256, x.q.data() + t * 256,
-                             x.scale.data() + t * 8, x.sum.data() + t * 16);
-      }
-      for (const float y : run(kernels, w.matrix, x.view, 40)) {
-        CHECK(y == doctest::Approx(256.0 * 128.0 * 1000.0).epsilon(1e-4));
+    for (const DType type : {DType::Q8_0, DType::Q5_0, DType::Q4_0, DType::Q6_K, DType::Q4_K}) {
+      CAPTURE(quant::dtype_name(type));
+      RandomWeights w(type, 40, 256, 5);
+      for (const int byte : {0x00, 0xFF, 0x80, 0x7F}) {
+        const std::size_t block = quant::block_bytes(type);
+        for (std::size_t at = 0; at < w.bytes.size(); at += block) {
+          std::memset(w.bytes.data() + at, byte, block);
+          const std::uint16_t one = gemma::half_from_float(1.0f);
+          quant::visit(type, [&](auto format) {
+            using Format = decltype(format);
+            if constexpr (Format::kBlockElements > 1) {
+              std::memcpy(w.bytes.data() + at + Format::kScaleOffset, &one, sizeof one);
+              if constexpr (Format::kHasMin) {
+                std::memcpy(w.bytes.data() + at + Format::kMinOffset, &one, sizeof one);
+              }
+            }
+          });
+        }
+        for (const bool coarse : {false, true}) {
+          for (const float sign : {-1000.0f, 1000.0f}) {
+            RandomActivations x(kernels, 9, 256, 6, coarse);
+            std::fill(x.f32.data(), x.f32.data() + 9 * 256, sign);
+            x.quantise(kernels);
+            const std::vector<float> out = run(kernels, w.matrix, x.view, 40);
+            CHECK(worst_error(w.matrix, x, out) < 1e-5);
+          }
+        }
       }
     }
   }

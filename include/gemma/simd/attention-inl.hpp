@@ -1,5 +1,6 @@
 // Attention over a ring buffer, with the softmax computed on the way (online softmax:
-// arXiv 1805.02867; in blocks, as FlashAttention, arXiv 2205.14135).
+// arXiv 1805.02867; in blocks, as FlashAttention, arXiv 2205.14135). Here for few queries, as in
+// decode: each key is loaded once for up to four of them.
 #if defined(GEMMA_SIMD_ATTENTION_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
 #ifdef GEMMA_SIMD_ATTENTION_INL_HPP_
 #undef GEMMA_SIMD_ATTENTION_INL_HPP_
@@ -7,8 +8,10 @@
 #define GEMMA_SIMD_ATTENTION_INL_HPP_
 #endif
 
+#include "gemma/simd/attention_tiles-inl.hpp"
 #include "gemma/simd/elementwise-inl.hpp"
 #include "gemma/simd/kernels.hpp"
+#include "gemma/simd/kv_rows-inl.hpp"
 #include "gemma/simd/vector-inl.hpp"
 #include "hwy/contrib/math/math-inl.h"
 
@@ -21,82 +24,9 @@ namespace HWY_NAMESPACE {
 // other queries are computed with it.
 
 /// Queries that share each key and value loaded.
-inline constexpr std::size_t kQueries = 8;
-
-/// Numbers of the KV cache as floats.
-HWY_INLINE VF load_kv(const float* p) { return hn::LoadU(DF(), p); }
-HWY_INLINE VF load_kv_n(const float* p, std::size_t n) { return hn::LoadN(DF(), p, n); }
-template <class T>
-HWY_INLINE VF load_kv(const T* p) {
-  return hn::PromoteTo(DF(), hn::LoadU(hn::Rebind<T, DF>(), p));
-}
-template <class T>
-HWY_INLINE VF load_kv_n(const T* p, std::size_t n) {
-  return hn::PromoteTo(DF(), hn::LoadN(hn::Rebind<T, DF>(), p, n));
-}
-
-/// Keys or values of one KV head, used where they lie in the ring buffer.
-template <class T>
-class RingRows {
- public:
-  HWY_INLINE RingRows(const AttentionArgs& a, const std::uint8_t* cache, std::size_t kv_head,
-                      std::uint8_t* /*scratch*/)
-      : first_(reinterpret_cast<const T*>(cache) + kv_head * a.head_dim),
-        capacity_(a.capacity),
-        stride_(a.kv_heads * a.head_dim) {}
-
-  /// Makes positions [begin, end) of one block ready.
-  HWY_INLINE void prepare(std::size_t /*begin*/, std::size_t /*end*/) {}
-  HWY_INLINE const T* operator[](std::size_t position) const {
-    return first_ + position % capacity_ * stride_;
-  }
-
- private:
-  const T* first_;
-  std::size_t capacity_;
-  std::size_t stride_;
-};
-
-/// Keys or values in Q8_0, turned into floats block by block.
-class QuantizedRows {
- public:
-  HWY_INLINE QuantizedRows(const AttentionArgs& a, const std::uint8_t* cache, std::size_t kv_head,
-                           std::uint8_t* scratch)
-      : first_(cache + kv_bytes(KvType::q8_0, kv_head * a.head_dim)),
-        capacity_(a.capacity),
-        stride_(kv_bytes(KvType::q8_0, a.kv_heads * a.head_dim)),
-        head_dim_(a.head_dim),
-        floats_(reinterpret_cast<float*>(scratch)) {}
-
-  HWY_INLINE void prepare(std::size_t begin, std::size_t end) {
-    using Q8 = quant::Q8_0;
-    const DF d;
-    const hn::Rebind<std::int8_t, DF> narrow;
-    const DI32 di;
-    for (std::size_t j = begin; j < end; ++j) {
-      const std::uint8_t* block = first_ + j % capacity_ * stride_;
-      float* out = floats_ + j % kKeyBlock * head_dim_;
-      for (std::size_t i = 0; i < head_dim_; i += Q8::kBlockElements, block += Q8::kBlockBytes) {
-        const VF scale = hn::Set(d, quant::detail::load_half(block + Q8::kScaleOffset));
-        const auto* q = reinterpret_cast<const std::int8_t*>(block + Q8::kQuantsOffset);
-        for (std::size_t v = 0; v < Q8::kBlockElements; v += kLanes) {
-          const VI32 integers = hn::PromoteTo(di, hn::LoadU(narrow, q + v));
-          hn::StoreU(hn::Mul(hn::ConvertTo(d, integers), scale), d, out + i + v);
-        }
-      }
-    }
-  }
-  HWY_INLINE const float* operator[](std::size_t position) const {
-    return floats_ + position % kKeyBlock * head_dim_;
-  }
-
- private:
-  const std::uint8_t* first_;
-  std::size_t capacity_;
-  std::size_t stride_;
-  std::size_t head_dim_;
-  float* floats_;  ///< [kKeyBlock, head_dim]
-};
+inline constexpr std::size_t kQueries = 4;
+/// From this many tokens on attention works on tiles of queries.
+inline constexpr std::size_t kManyTokens = 9;
 
 /// One query head of one token, and its softmax so far.
 struct Query {
@@ -250,52 +180,83 @@ HWY_INLINE void attend(const AttentionArgs& a, Query* queries, std::size_t kv_he
   }
 }
 
-template <class Rows>
-HWY_INLINE void attend_all(const AttentionArgs& a, std::size_t token_begin, std::size_t token_end,
-                           std::size_t head_begin, std::size_t head_end, std::uint8_t* scratch) {
-  const std::size_t group = a.heads / a.kv_heads;
+/// The positions that a token's queries see.
+struct Sight {
+  std::size_t first, last;
+};
+
+HWY_INLINE Sight sight_of(const AttentionArgs& a, std::size_t token) {
+  const std::size_t position = a.first_position + token;
   const std::size_t newest = a.first_position + a.tokens - 1;
+  const std::size_t reach = a.window != 0 ? a.window - 1 : newest;
+  const std::size_t ahead = a.bidirectional ? HWY_MIN(newest - position, reach) : 0;
+  return {position - HWY_MIN(position, reach), position + ahead};
+}
+
+template <class Rows>
+HWY_INLINE void attend_few(const AttentionArgs& a, std::size_t token_begin, std::size_t token_end,
+                           std::size_t head_begin, std::size_t head_end, std::uint8_t* scratch) {
+  const std::size_t kv_head = head_begin / (a.heads / a.kv_heads);
   Query queries[kQueries];
-  for (std::size_t head = head_begin; head < head_end;) {
-    const std::size_t kv_head = head / group;
-    const std::size_t group_end = HWY_MIN((kv_head + 1) * group, head_end);
-    std::size_t count = 0;
-    for (std::size_t t = token_begin; t < token_end; ++t) {
-      for (std::size_t h = head; h < group_end; ++h) {
-        const std::size_t position = a.first_position + t;
-        const bool windowed = a.window != 0 && position + 1 > a.window;
-        const std::size_t offset = (t * a.heads + h) * a.head_dim;
-        const std::size_t ahead = a.window != 0 ? HWY_MIN(newest, position + a.window - 1) : newest;
-        queries[count++] = {a.q + offset, a.out + offset,
-                            windowed ? position + 1 - a.window : 0,
-                            a.bidirectional ? ahead : position, hwy::LowestValue<float>(), 0.0f};
-        if (count == kQueries) {
-          attend<Rows, kQueries>(a, queries, kv_head, scratch);
-          count = 0;
-        }
-      }
+  std::size_t count = 0;
+  for (std::size_t t = token_begin; t < token_end; ++t) {
+    for (std::size_t h = head_begin; h < head_end; ++h) {
+      const Sight sight = sight_of(a, t);
+      const std::size_t offset = (t * a.heads + h) * a.head_dim;
+      queries[count++] = {a.q + offset, a.out + offset, sight.first, sight.last,
+                          hwy::LowestValue<float>(), 0.0f};
+      if (count < kQueries) continue;
+      attend<Rows, kQueries>(a, queries, kv_head, scratch);
+      count = 0;
     }
-    std::size_t done = 0;
-    for (; done + 4 <= count; done += 4) attend<Rows, 4>(a, queries + done, kv_head, scratch);
-    for (; done < count; ++done) attend<Rows, 1>(a, queries + done, kv_head, scratch);
-    head = group_end;
+  }
+  for (std::size_t n = 0; n < count; ++n) attend<Rows, 1>(a, queries + n, kv_head, scratch);
+}
+
+inline HWY_NOINLINE void attend_many(const AttentionArgs& a, std::size_t token_begin,
+                                     std::size_t token_end, std::size_t head_begin,
+                                     std::size_t head_end, std::uint8_t* scratch) {
+  TiledAttention tiles(a, head_begin / (a.heads / a.kv_heads), scratch);
+  for (std::size_t t = token_begin; t < token_end; ++t) {
+    const Sight sight = sight_of(a, t);
+    for (std::size_t h = head_begin; h < head_end; ++h) {
+      tiles.add(t, h, sight.first, sight.last);
+      if (tiles.full()) tiles.run();
+    }
+  }
+  if (!tiles.empty()) tiles.run();
+}
+
+/// Query heads of one KV head.
+HWY_INLINE void attend_group(const AttentionArgs& a, std::size_t token_begin,
+                             std::size_t token_end, std::size_t head_begin, std::size_t head_end,
+                             std::uint8_t* scratch) {
+  using F16 = RingRows<hwy::float16_t>;
+  using BF16 = RingRows<hwy::bfloat16_t>;
+  // Which of the two it is depends on the batch alone, so that its division does not matter.
+  if (a.tokens >= kManyTokens && TiledAttention::scratch_bytes(a.head_dim) <= kScratchBytes) {
+    return attend_many(a, token_begin, token_end, head_begin, head_end, scratch);
+  }
+  switch (a.kv_type) {
+    case KvType::f32:
+      return attend_few<RingRows<float>>(a, token_begin, token_end, head_begin, head_end, scratch);
+    case KvType::f16:
+      return attend_few<F16>(a, token_begin, token_end, head_begin, head_end, scratch);
+    case KvType::bf16:
+      return attend_few<BF16>(a, token_begin, token_end, head_begin, head_end, scratch);
+    case KvType::q8_0:
+      return attend_few<QuantizedRows>(a, token_begin, token_end, head_begin, head_end, scratch);
   }
 }
 
 inline HWY_NOINLINE void attention(const AttentionArgs& a, std::size_t token_begin,
-                            std::size_t token_end, std::size_t head_begin, std::size_t head_end,
-                            std::uint8_t* scratch) {
-  using F16 = RingRows<hwy::float16_t>;
-  using BF16 = RingRows<hwy::bfloat16_t>;
-  switch (a.kv_type) {
-    case KvType::f32:
-      return attend_all<RingRows<float>>(a, token_begin, token_end, head_begin, head_end, scratch);
-    case KvType::f16:
-      return attend_all<F16>(a, token_begin, token_end, head_begin, head_end, scratch);
-    case KvType::bf16:
-      return attend_all<BF16>(a, token_begin, token_end, head_begin, head_end, scratch);
-    case KvType::q8_0:
-      return attend_all<QuantizedRows>(a, token_begin, token_end, head_begin, head_end, scratch);
+                                   std::size_t token_end, std::size_t head_begin,
+                                   std::size_t head_end, std::uint8_t* scratch) {
+  const std::size_t group = a.heads / a.kv_heads;
+  for (std::size_t head = head_begin; head < head_end;) {
+    const std::size_t end = HWY_MIN((head / group + 1) * group, head_end);
+    attend_group(a, token_begin, token_end, head, end, scratch);
+    head = end;
   }
 }
 

@@ -167,45 +167,6 @@ inline HWY_NOINLINE std::size_t argmax(const float* x, std::size_t n) {
   return 0;
 }
 
-/// A group of 32 becomes round(x / scale) with scale = max|x| / 32767. A group that holds a number
-/// that is not finite gets a scale that is not a number either, so that nothing hides it.
-inline HWY_NOINLINE void quantize_row(const float* x, std::size_t n, std::int16_t* q, float* scale,
-                               float* sum) {
-  const DF d;
-  const DI32 di;
-  const hn::Rebind<std::int16_t, DF> narrow;
-  constexpr std::size_t kVectors = kActivationGroup / kLanes;
-  constexpr std::size_t kSums = kActivationGroup / kSumGroup;
-  for (std::size_t g = 0; g < n / kActivationGroup; ++g) {
-    const float* group = x + g * kActivationGroup;
-    VF largest = hn::Zero(d);
-    VF finite = hn::Zero(d);
-    for (std::size_t v = 0; v < kVectors; ++v) {
-      const VF values = hn::LoadU(d, group + v * kLanes);
-      largest = hn::Max(largest, hn::Abs(values));
-      finite = hn::Add(finite, hn::Sub(values, values));
-    }
-    const float max = hn::ReduceMax(d, largest);
-    const float check = hn::ReduceSum(d, finite);
-    const bool usable = check == 0.0f && max > 1e-35f;
-    const float inverse = usable ? 32767.0f / max : 0.0f;
-    scale[g] = usable ? max / 32767.0f : check;
-
-    VI32 total[kSums];
-    for (VI32& t : total) t = hn::Zero(di);
-    for (std::size_t v = 0; v < kVectors; ++v) {
-      const VF values = usable ? hn::LoadU(d, group + v * kLanes) : hn::Zero(d);
-      const VI32 integers = hn::NearestInt(hn::Mul(values, hn::Set(d, inverse)));
-      hn::StoreU(hn::DemoteTo(narrow, integers), narrow, q + g * kActivationGroup + v * kLanes);
-      VI32& t = total[v * kLanes / kSumGroup];
-      t = hn::Add(t, integers);
-    }
-    for (std::size_t s = 0; s < kSums; ++s) {
-      sum[g * kSums + s] = scale[g] * static_cast<float>(hn::ReduceSum(di, total[s]));
-    }
-  }
-}
-
 }  // namespace HWY_NAMESPACE
 }  // namespace simd
 GEMMA_NAMESPACE_END

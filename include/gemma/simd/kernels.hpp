@@ -17,20 +17,46 @@ namespace simd {
 
 /// Elements of an activation row that share one scale.
 inline constexpr std::size_t kActivationGroup = 32;
-/// Elements per partial sum of an activation row: the smallest group of any weight format.
-inline constexpr std::size_t kSumGroup = 16;
 
-/// `tokens` rows of activations. Quantised weights multiply the int16 form: x ≈ scale · q, exact
-/// integer sums within a group, 15 bits instead of the usual 7, because decode waits for memory
-/// anyway. Float weights multiply `f32`. All pointers are 64-byte aligned, rows are dense.
+/// What goes with 32 activations of 8 bits: x ≈ scale · q.
+struct CoarseGroup {
+  float scale;
+  float sum;                   ///< scale · Σq, for weights with minimums
+  std::int32_t minus_sum;      ///< −Σq, for weights whose codes are shifted
+  std::int32_t minus_half[2];  ///< the same of the first and the second 16
+};
+
+/// A row of n activations of 8 bits: for many tokens, where multiplying is the limit.
+struct CoarseRow {
+  std::int8_t* q;       ///< [n]
+  CoarseGroup* groups;  ///< [n / kActivationGroup]
+};
+
+/// A row of n activations of 15 bits: for few tokens, where memory is the limit and a second byte
+/// costs nothing. In `q` they lie as the SIMD target likes them.
+struct FineRow {
+  std::int8_t* q;    ///< [2 n]
+  float* scale;      ///< [n / kActivationGroup]
+  float* sum;        ///< likewise: scale · Σq
+  float* half_sum;   ///< [n / 16]: the same for groups of 16
+};
+
+/// `tokens` rows of activations: floats, which float weights are multiplied with, and one of the
+/// two quantised forms. Sums within a group are exact integers. All pointers are 64-byte aligned,
+/// rows are dense. Behind the last row of each array kActivationPadding bytes may be read.
 struct Activations {
   std::size_t tokens = 0;
   std::size_t cols = 0;
-  const float* f32 = nullptr;         ///< [tokens, cols]
-  const std::int16_t* q = nullptr;    ///< [tokens, cols]
-  const float* scale = nullptr;       ///< [tokens, cols / kActivationGroup]
-  const float* sum = nullptr;         ///< [tokens, cols / kSumGroup]: scale · Σq, for minimums
+  const float* f32 = nullptr;  ///< [tokens, cols]
+  bool coarse = false;         ///< which form there is
+  CoarseRow coarse_rows{};     ///< [tokens] of them
+  FineRow fine_rows{};
 };
+
+inline constexpr std::size_t kActivationPadding = 512;
+
+/// From this many tokens on they should be coarse.
+inline constexpr std::size_t kCoarseTokens = 9;
 
 /// out[t · out_stride + r] = Σ_c W[r, c] · x[t, c].
 struct MatmulArgs {
@@ -89,8 +115,9 @@ inline constexpr std::size_t kLargestQuantizedHead = kScratchBytes / kKeyBlock /
 struct Kernels {
   const char* target;  ///< Highway's name of the SIMD target, such as "AVX3_ZEN4"
 
-  /// One row of n floats (n a multiple of kActivationGroup) to q, scale and sum of Activations.
-  void (*quantize_row)(const float* x, std::size_t n, std::int16_t* q, float* scale, float* sum);
+  /// One row of n floats, n a multiple of kActivationGroup, to 8 or to 15 bits.
+  void (*quantize_coarse)(const float* x, std::size_t n, const CoarseRow& out);
+  void (*quantize_fine)(const float* x, std::size_t n, const FineRow& out);
   /// Rows [row_begin, row_end) of the product, for all tokens.
   void (*matmul)(const MatmulArgs& args, std::size_t row_begin, std::size_t row_end,
                  std::uint8_t* scratch);

@@ -1,6 +1,4 @@
-// Many tokens: a panel of weight rows is unpacked once and then meets all tokens. In the panel rows
-// lie in lanes, two neighbouring columns of each side by side, so that one instruction multiplies
-// and adds pairs, sums never cross lanes, and a scale is applied once per group of columns.
+// Many tokens: a panel of weights is unpacked once and then meets all tokens, a few at a time.
 #if defined(GEMMA_SIMD_MATMUL_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
 #ifdef GEMMA_SIMD_MATMUL_INL_HPP_
 #undef GEMMA_SIMD_MATMUL_INL_HPP_
@@ -9,7 +7,7 @@
 #endif
 
 #include "gemma/simd/kernels.hpp"
-#include "gemma/simd/unpack-inl.hpp"
+#include "gemma/simd/panel-inl.hpp"
 #include "gemma/simd/vector-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
@@ -17,142 +15,180 @@ GEMMA_NAMESPACE_BEGIN
 namespace simd {
 namespace HWY_NAMESPACE {
 
-inline constexpr std::size_t kPanelRows = 2 * kLanes;
-inline constexpr std::size_t kPanelCols = 1024;
-/// Tokens per register tile: with two vectors of rows, 12 sums stay in registers.
-inline constexpr std::size_t kTileTokens = 6;
+/// Tokens of a register tile: with two vectors of rows, integer and float sums stay in registers.
+template <class Traits>
+inline constexpr std::size_t kTileTokens = kBytes == 64 ? 6 : kHasPairs && Traits::kBits > 4 ? 2 : 4;
 
-/// kPanelRows × kPanelCols weights as integers, with scales (and minimums) by group.
-struct Panel {
-  std::int16_t* pairs;  ///< [cols / 2, kPanelRows, 2]
-  float* scale;         ///< [cols / kGroup, kPanelRows]
-  float* minimum;       ///< likewise
-
-  explicit Panel(std::uint8_t* scratch) {
-    pairs = reinterpret_cast<std::int16_t*>(scratch);
-    scale = reinterpret_cast<float*>(pairs + kPanelRows * kPanelCols);
-    minimum = scale + kPanelRows * kPanelCols / kSumGroup;
-    static_assert(kPanelRows * kPanelCols * (2 + 2 * sizeof(float) / kSumGroup) <= kScratchBytes,
-                  "a panel must fit into the scratch");
-  }
+/// The activations of a tile, from the panel's first column on, and where its results go: to rows
+/// [kPanelRows] of floats.
+struct Tile {
+  static constexpr std::size_t kMost = 6;
+  const std::int8_t* q[kMost];
+  const CoarseGroup* groups[kMost];
+  float* out[kMost];
 };
 
-/// One block of one row into lane r of the panel, from column `col` of the panel on.
-template <class Format>
-HWY_INLINE void fill_block(const std::uint8_t* bytes, std::size_t r, std::size_t col,
-                           const Panel& panel) {
-  const DI16 d;
-  const BlockReader<Format> block(bytes);
-  for (std::size_t g = 0; g < Format::kBlockElements / 32; ++g) {
-    VI16 w[kParts];
-    block.quants(g, w);
-    alignas(64) std::int16_t q[32];
-    for (std::size_t i = 0; i < kParts; ++i) hn::Store(w[i], d, q + i * (32 / kParts));
-    std::int16_t* pairs = panel.pairs + ((col + 32 * g) / 2 * kPanelRows + r) * 2;
-    for (std::size_t i = 0; i < 32; i += 2) {
-      std::memcpy(pairs + i * kPanelRows, q + i, 2 * sizeof(std::int16_t));
-    }
-  }
-  for (std::size_t g = 0; g < Format::kBlockElements / Format::kGroup; ++g) {
-    const std::size_t at = (col / Format::kGroup + g) * kPanelRows + r;
-    panel.scale[at] = block.scale(g);
-    if constexpr (Format::kHasMin) panel.minimum[at] = block.minimum(g);
+/// Integers to begin the sums of a group with: what the codes are too large by.
+template <std::size_t kGroup>
+HWY_INLINE VI32 start_of_sum(const CoarseGroup* groups, std::size_t g, int offset) {
+  const CoarseGroup& group = groups[g * kGroup / kActivationGroup];
+  const std::int32_t minus = kGroup == 32 ? group.minus_sum : group.minus_half[g % 2];
+  return hn::Set(DI32(), minus * offset);
+}
+
+/// Four products at a time: sums[t][half of the rows] of group g.
+template <class Traits, std::size_t kTokens>
+HWY_INLINE void add_group_by_quads(const std::uint8_t* codes, const Tile& tile, std::size_t first,
+                                   VI32 (*sums)[2]) {
+  const DU8 d;
+  HWY_UNROLL(8)
+  for (std::size_t quad = 0; quad < Traits::kGroup / 4; ++quad) {
+    const std::uint8_t* at = codes + quad * kPanelRows * 4;
+    const VU8 low = hn::LoadU(d, at);
+    const VU8 high = hn::LoadU(d, at + kBytes);
+    unroll<kTokens>([&](auto t) HWY_ATTR {
+      const VI8 x = broadcast_quad(tile.q[t] + first + 4 * quad);
+      sums[t][0] = add_quads(low, x, sums[t][0]);
+      sums[t][1] = add_quads(high, x, sums[t][1]);
+    });
   }
 }
 
-/// Unpacks rows [row, row + rows) × columns [col, col + cols), block by block, so that what is
-/// written stays in the nearest cache. Lanes beyond `rows` hold whatever they held: their sums are
-/// dropped.
-template <class Format>
-HWY_INLINE void fill_panel(const WeightMatrix& w, std::size_t row, std::size_t rows,
-                           std::size_t col, std::size_t cols, const Panel& panel) {
-  for (std::size_t c = 0; c < cols; c += Format::kBlockElements) {
-    const std::size_t offset = (col + c) / Format::kBlockElements * Format::kBlockBytes;
-    for (std::size_t r = 0; r < rows; ++r) {
-      fill_block<Format>(w.row(row + r) + offset, r, c, panel);
-    }
-  }
-}
-
-/// The activations of one tile, from the panel's first column on.
-struct TileInput {
-  const std::int16_t* q[kTileTokens];
-  const float* scale[kTileTokens];
-  const float* sum[kTileTokens];
-};
-
-/// sums[t][row] += Σ over the panel's columns.
-template <class Format>
-HWY_INLINE void multiply_tile(const Panel& panel, std::size_t cols, const TileInput& x,
-                              float (*sums)[kPanelRows]) {
-  constexpr std::size_t kGroup = Format::kGroup;
-  const DF d;
-  const DI32 di;
+/// Two products at a time, in 16 bits for as long as no sum can overflow.
+template <class Traits, std::size_t kTokens>
+HWY_INLINE void add_group_by_pairs(const std::uint8_t* codes, const Tile& tile, std::size_t first,
+                                   VI32 (*sums)[2]) {
+  constexpr int kNibble = Traits::kBits == 8 ? 4 : Traits::kBits;
+  // Of the largest codes and activations: 2 · 127 · 15 for 4 bits.
+  constexpr std::size_t kFit = 32767 / (2 * 127 * ((1 << kNibble) - 1));
+  constexpr std::size_t kQuads = HWY_MIN(kFit, Traits::kGroup / 4);
+  const DU8 d;
   const DI16 d16;
-  for (std::size_t g = 0; g < cols / kGroup; ++g) {
-    VI32 low[kTileTokens], high[kTileTokens];
-    for (std::size_t t = 0; t < kTileTokens; ++t) low[t] = high[t] = hn::Zero(di);
-    VI32 unused = hn::Zero(di);
-    for (std::size_t c = g * kGroup; c < (g + 1) * kGroup; c += 2) {
-      const std::int16_t* pairs = panel.pairs + c * kPanelRows;
-      const VI16 w_low = hn::LoadU(d16, pairs);
-      const VI16 w_high = hn::LoadU(d16, pairs + kPanelRows);
-      for (std::size_t t = 0; t < kTileTokens; ++t) {
-        std::int32_t pair;
-        std::memcpy(&pair, x.q[t] + c, sizeof pair);
-        const VI16 both = hn::BitCast(d16, hn::Set(di, pair));
-        low[t] = hn::ReorderWidenMulAccumulate(di, w_low, both, low[t], unused);
-        high[t] = hn::ReorderWidenMulAccumulate(di, w_high, both, high[t], unused);
+  const DI32 di;
+  for (std::size_t plane = 0; plane < Traits::kPlanes; ++plane) {
+    const VI16 weight = hn::Set(d16, plane == 0 ? 1 : 16);
+    for (std::size_t begin = 0; begin < Traits::kGroup / 4; begin += kQuads) {
+      VI16 narrow[kTokens][2];
+      HWY_UNROLL(8)
+      for (std::size_t quad = begin; quad < begin + kQuads; ++quad) {
+        const std::uint8_t* at = codes + plane * Panel::kPlaneBytes + quad * kPanelRows * 4;
+        const VU8 low = hn::LoadU(d, at);
+        const VU8 high = hn::LoadU(d, at + kBytes);
+        unroll<kTokens>([&](auto t) HWY_ATTR {
+          const VI8 x = broadcast_quad(tile.q[t] + first + 4 * quad);
+          const VI16 a = hn::SatWidenMulPairwiseAdd(d16, low, x);
+          const VI16 b = hn::SatWidenMulPairwiseAdd(d16, high, x);
+          narrow[t][0] = quad == begin ? a : hn::Add(narrow[t][0], a);
+          narrow[t][1] = quad == begin ? b : hn::Add(narrow[t][1], b);
+        });
       }
+      unroll<kTokens>([&](auto t) HWY_ATTR {
+        for (std::size_t half = 0; half < 2; ++half) {
+          sums[t][half] = hn::Add(sums[t][half],
+                                  hn::WidenMulPairwiseAdd(di, narrow[t][half], weight));
+        }
+      });
+    }
+  }
+}
+
+/// tile.out[t] += Σ over the panel's columns, for kTokens tokens; `fresh`: = instead of +=.
+template <class Traits, std::size_t kTokens>
+inline HWY_NOINLINE void multiply_tile(const Panel& panel, std::size_t cols, const Tile& tile,
+                                       bool fresh) {
+  constexpr std::size_t kGroup = Traits::kGroup;
+  const DF d;
+  VF out[kTokens][2];
+  unroll<kTokens>([&](auto t) HWY_ATTR {
+    out[t][0] = fresh ? hn::Zero(d) : hn::LoadU(d, tile.out[t]);
+    out[t][1] = fresh ? hn::Zero(d) : hn::LoadU(d, tile.out[t] + kLanes);
+  });
+  for (std::size_t g = 0; g < cols / kGroup; ++g) {
+    VI32 sums[kTokens][2];
+    unroll<kTokens>([&](auto t) HWY_ATTR {
+      sums[t][0] = sums[t][1] = start_of_sum<kGroup>(tile.groups[t], g, panel.offset);
+    });
+    const std::uint8_t* codes = panel.codes + g * kGroup * kPanelRows;
+    if constexpr (kHasPairs) {
+      add_group_by_pairs<Traits, kTokens>(codes, tile, g * kGroup, sums);
+    } else {
+      add_group_by_quads<Traits, kTokens>(codes, tile, g * kGroup, sums);
     }
     const VF scale_low = hn::LoadU(d, panel.scale + g * kPanelRows);
     const VF scale_high = hn::LoadU(d, panel.scale + g * kPanelRows + kLanes);
-    for (std::size_t t = 0; t < kTileTokens; ++t) {
-      const VF x_scale = hn::Set(d, x.scale[t][g * kGroup / kActivationGroup]);
-      VF sum_low = hn::LoadU(d, sums[t]);
-      VF sum_high = hn::LoadU(d, sums[t] + kLanes);
-      sum_low = hn::MulAdd(hn::ConvertTo(d, low[t]), hn::Mul(scale_low, x_scale), sum_low);
-      sum_high = hn::MulAdd(hn::ConvertTo(d, high[t]), hn::Mul(scale_high, x_scale), sum_high);
-      if constexpr (Format::kHasMin) {
-        const float* s = x.sum[t] + g * kGroup / kSumGroup;
-        const VF x_sum = hn::Set(d, kGroup == kSumGroup ? s[0] : s[0] + s[1]);
+    unroll<kTokens>([&](auto t) HWY_ATTR {
+      const CoarseGroup& group = tile.groups[t][g * kGroup / kActivationGroup];
+      const VF x_scale = hn::Set(d, group.scale);
+      out[t][0] = hn::MulAdd(hn::Mul(hn::ConvertTo(d, sums[t][0]), scale_low), x_scale, out[t][0]);
+      out[t][1] = hn::MulAdd(hn::Mul(hn::ConvertTo(d, sums[t][1]), scale_high), x_scale, out[t][1]);
+      if constexpr (Traits::kHasMin) {
+        const float half = group.scale * static_cast<float>(-group.minus_half[g % 2]);
+        const VF x_sum = hn::Set(d, kGroup == 32 ? group.sum : half);
         const float* minimum = panel.minimum + g * kPanelRows;
-        sum_low = hn::NegMulAdd(hn::LoadU(d, minimum), x_sum, sum_low);
-        sum_high = hn::NegMulAdd(hn::LoadU(d, minimum + kLanes), x_sum, sum_high);
+        out[t][0] = hn::NegMulAdd(hn::LoadU(d, minimum), x_sum, out[t][0]);
+        out[t][1] = hn::NegMulAdd(hn::LoadU(d, minimum + kLanes), x_sum, out[t][1]);
       }
-      hn::StoreU(sum_low, d, sums[t]);
-      hn::StoreU(sum_high, d, sums[t] + kLanes);
+    });
+  }
+  unroll<kTokens>([&](auto t) HWY_ATTR {
+    hn::StoreU(out[t][0], d, tile.out[t]);
+    hn::StoreU(out[t][1], d, tile.out[t] + kLanes);
+  });
+}
+
+/// A panel's rows for `tokens` tokens, at most a tile of them.
+template <class Traits>
+HWY_INLINE void multiply_tokens(const Panel& panel, std::size_t cols, const Tile& tile,
+                                std::size_t tokens, bool fresh) {
+  constexpr std::size_t kTokens = kTileTokens<Traits>;
+  if (kTokens > 4 && tokens > 4) {
+    multiply_tile<Traits, kTokens>(panel, cols, tile, fresh);
+  } else if (kTokens > 2 && tokens > 2) {
+    multiply_tile<Traits, HWY_MIN(kTokens, std::size_t{4})>(panel, cols, tile, fresh);
+  } else {
+    multiply_tile<Traits, 2>(panel, cols, tile, fresh);
+  }
+}
+
+/// Columns [col, col + cols) of a panel for all tokens.
+template <class Traits>
+inline HWY_NOINLINE void multiply_panel(const MatmulArgs& a, const Panel& panel, std::size_t row,
+                                        std::size_t rows, std::size_t col, std::size_t cols) {
+  const std::size_t all_cols = a.weights.cols;
+  for (std::size_t token = 0; token < a.x.tokens; token += kTileTokens<Traits>) {
+    const std::size_t tokens = HWY_MIN(kTileTokens<Traits>, a.x.tokens - token);
+    // What is missing of a tile goes to rows that nobody reads; so do panels with missing rows.
+    alignas(64) float spare[Tile::kMost][kPanelRows];
+    Tile tile;
+    for (std::size_t t = 0; t < kTileTokens<Traits>; ++t) {
+      const std::size_t own = token + HWY_MIN(t, tokens - 1);
+      tile.q[t] = a.x.coarse_rows.q + own * all_cols + col;
+      tile.groups[t] = a.x.coarse_rows.groups + (own * all_cols + col) / kActivationGroup;
+      tile.out[t] = t < tokens && rows == kPanelRows ? a.out + own * a.out_stride + row : spare[t];
+      if (tile.out[t] == spare[t] && col > 0) {
+        std::memcpy(spare[t], a.out + own * a.out_stride + row, rows * sizeof(float));
+      }
+    }
+    multiply_tokens<Traits>(panel, cols, tile, tokens, col == 0);
+    for (std::size_t t = 0; t < tokens && rows < kPanelRows; ++t) {
+      std::memcpy(a.out + (token + t) * a.out_stride + row, spare[t], rows * sizeof(float));
     }
   }
 }
 
+/// The columns in steps outside, so that the activations of a step stay in cache while they meet all
+/// rows.
 template <class Format>
 inline HWY_NOINLINE void quantized_matmul(const MatmulArgs& a, std::size_t row_begin,
-                                   std::size_t row_end, std::uint8_t* scratch) {
-  const Panel panel(scratch);
+                                          std::size_t row_end, std::uint8_t* scratch) {
+  Panel panel(scratch);
   const std::size_t all_cols = a.weights.cols;
-  for (std::size_t row = row_begin; row < row_end; row += kPanelRows) {
-    const std::size_t rows = HWY_MIN(kPanelRows, row_end - row);
-    for (std::size_t col = 0; col < all_cols; col += kPanelCols) {
-      const std::size_t cols = HWY_MIN(kPanelCols, all_cols - col);
+  for (std::size_t col = 0; col < all_cols; col += kPanelCols) {
+    const std::size_t cols = HWY_MIN(kPanelCols, all_cols - col);
+    for (std::size_t row = row_begin; row < row_end; row += kPanelRows) {
+      const std::size_t rows = HWY_MIN(kPanelRows, row_end - row);
       fill_panel<Format>(a.weights, row, rows, col, cols, panel);
-      for (std::size_t token = 0; token < a.x.tokens; token += kTileTokens) {
-        const std::size_t tokens = HWY_MIN(kTileTokens, a.x.tokens - token);
-        TileInput x;
-        alignas(64) float sums[kTileTokens][kPanelRows] = {};
-        for (std::size_t t = 0; t < kTileTokens; ++t) {
-          // A last tile that is not full repeats its last token.
-          const std::size_t own = token + HWY_MIN(t, tokens - 1);
-          x.q[t] = a.x.q + own * all_cols + col;
-          x.scale[t] = a.x.scale + (own * all_cols + col) / kActivationGroup;
-          x.sum[t] = a.x.sum + (own * all_cols + col) / kSumGroup;
-          if (col > 0) std::memcpy(sums[t], a.out + own * a.out_stride + row, rows * 4);
-        }
-        multiply_tile<Format>(panel, cols, x, sums);
-        for (std::size_t t = 0; t < tokens; ++t) {
-          std::memcpy(a.out + (token + t) * a.out_stride + row, sums[t], rows * 4);
-        }
-      }
+      multiply_panel<PanelTraitsOf<Format>>(a, panel, row, rows, col, cols);
     }
   }
 }

@@ -1,5 +1,5 @@
-// Few tokens: the weights stream by once, straight from the file, and memory is the limit. Each row
-// is unpacked in registers and multiplied with the token's int16 activations.
+// Few tokens: the weights stream by once, straight from the file, and memory is the limit. A row is
+// unpacked in registers and multiplied with the activations of up to four tokens.
 #if defined(GEMMA_SIMD_MATVEC_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
 #ifdef GEMMA_SIMD_MATVEC_INL_HPP_
 #undef GEMMA_SIMD_MATVEC_INL_HPP_
@@ -7,8 +7,10 @@
 #define GEMMA_SIMD_MATVEC_INL_HPP_
 #endif
 
+#include "gemma/simd/activations-inl.hpp"
+#include "gemma/simd/codes-inl.hpp"
+#include "gemma/simd/dot-inl.hpp"
 #include "gemma/simd/kernels.hpp"
-#include "gemma/simd/unpack-inl.hpp"
 #include "gemma/simd/vector-inl.hpp"
 #include "hwy/cache_control.h"
 
@@ -20,98 +22,228 @@ namespace HWY_NAMESPACE {
 /// How far ahead of its use a weight is asked for: the hardware alone stops at page borders.
 inline constexpr std::size_t kPrefetchBytes = 4096;
 
-/// Running sums of a row, one for each of four neighbouring groups, so that an addition need not
-/// wait for the one before it.
-inline constexpr std::size_t kChains = 4;
+/// The fine activations of one token.
+struct FineInput {
+  const std::int8_t* q;
+  const float* scale;
+  const float* sum;  ///< by group of 32 or 16, as the format has them
+};
 
-/// Σ of 32 products, as a vector of partial sums; kHalf: of the first or the second 16 only.
-template <std::size_t kFirst, std::size_t kLast>
-HWY_INLINE VI32 dot_parts(const VI16* w, const std::int16_t* x) {
-  const DI16 d;
-  const DI32 di;
-  VI32 sum = hn::Zero(di);
-  VI32 other = hn::Zero(di);
-  for (std::size_t i = kFirst; i < kLast; ++i) {
-    sum = hn::ReorderWidenMulAccumulate(di, w[i], hn::LoadU(d, x + i * (32 / kParts)), sum, other);
-  }
-  return hn::Add(sum, other);
+template <class Format>
+HWY_INLINE FineInput fine_input(const Activations& x, std::size_t token) {
+  const FineRow& rows = x.fine_rows;
+  const std::size_t groups = token * (x.cols / kActivationGroup);
+  return {rows.q + 2 * token * x.cols, rows.scale + groups,
+          Format::kGroup == 32 ? rows.sum + groups : rows.half_sum + 2 * groups};
 }
 
-/// sum += scale · Σ w x over one group of 32.
+/// The factors of a span for one token: scales of the weights times those of the activations, by
+/// group of the format.
 template <class Format>
-HWY_INLINE VF add_group(const BlockReader<Format>& block, std::size_t g, const std::int16_t* x,
-                        float x_scale, VF sum) {
-  const DF d;
-  VI16 w[kParts];
-  block.quants(g, w);
-  if constexpr (Format::kGroup == 32) {
-    const VF products = hn::ConvertTo(d, dot_parts<0, kParts>(w, x));
-    return hn::MulAdd(products, hn::Set(d, x_scale * block.scale(g)), sum);
-  } else {
-    const VF first = hn::Set(d, x_scale * block.scale(2 * g));
-    const VF second = hn::Set(d, x_scale * block.scale(2 * g + 1));
-    if constexpr (kParts == 1) {
-      // Lanes of the lower half come from the first 16 elements.
-      const VF products = hn::ConvertTo(d, dot_parts<0, 1>(w, x));
-      return hn::MulAdd(products, hn::ConcatLowerLower(d, second, first), sum);
-    } else {
-      sum = hn::MulAdd(hn::ConvertTo(d, dot_parts<0, kParts / 2>(w, x)), first, sum);
-      return hn::MulAdd(hn::ConvertTo(d, dot_parts<kParts / 2, kParts>(w, x)), second, sum);
-    }
-  }
-}
+class Factors {
+ public:
+  static constexpr std::size_t kGroups = Codes<Format>::kSpan / Format::kGroup;
+  using D = hn::CappedTag<float, kGroups>;
+  static constexpr std::size_t kStep = hn::MaxLanes(D());
 
-/// Σ_c W[r, c] x_c for one row.
-template <class Format>
-HWY_INLINE float row_dot(const std::uint8_t* row, std::size_t cols, const std::int16_t* x,
-                         const float* x_scale, const float* x_sum) {
-  constexpr std::size_t kGroups = Format::kBlockElements / 32;
-  constexpr std::size_t kSums = 32 / kSumGroup;
-  constexpr std::size_t kBlocksAtOnce = kGroups < kChains ? kChains / kGroups : 1;
-  const DF d;
-  VF sums[kChains];
-  for (VF& s : sums) s = hn::Zero(d);
-  float minimums = 0.0f;
-  const std::size_t blocks = cols / Format::kBlockElements;
-  const auto add_block = [&](std::size_t b, std::size_t chain) HWY_ATTR {
-    const std::uint8_t* bytes = row + b * Format::kBlockBytes;
-    for (std::size_t line = 0; line < Format::kBlockBytes; line += 64) {
-      hwy::Prefetch(bytes + kPrefetchBytes + line);
+  HWY_INLINE void set(const float* weights, const float* x) {
+    const D d;
+    for (std::size_t g = 0; g < kGroups; g += kStep) {
+      auto scale = hn::LoadU(d, x + g * Format::kGroup / kActivationGroup);
+      if constexpr (Format::kGroup == 16) scale = hn::InterleaveWholeLower(d, scale, scale);
+      product_[g / kStep] = hn::Mul(hn::LoadU(d, weights + g), scale);
     }
-    const BlockReader<Format> block(bytes);
-    for (std::size_t g = 0; g < kGroups; ++g) {
-      const std::size_t group = b * kGroups + g;
-      VF& sum = sums[(chain + g) % kChains];
-      sum = add_group(block, g, x + group * 32, x_scale[group], sum);
-      if constexpr (Format::kHasMin && Format::kGroup == 32) {
-        const float* s = x_sum + group * kSums;
-        minimums += block.minimum(g) * (s[0] + s[1]);
-      } else if constexpr (Format::kHasMin) {
-        const float* s = x_sum + group * kSums;
-        minimums += block.minimum(2 * g) * s[0] + block.minimum(2 * g + 1) * s[1];
+    if constexpr (!kInRegister) {
+      for (std::size_t g = 0; g < kGroups; g += kStep) {
+        hn::StoreU(product_[g / kStep], d, stored_ + g);
       }
     }
-  };
-  std::size_t b = 0;
-  for (; b + kBlocksAtOnce <= blocks; b += kBlocksAtOnce) {
-    for (std::size_t i = 0; i < kBlocksAtOnce; ++i) add_block(b + i, i);
   }
-  for (; b < blocks; ++b) add_block(b, 0);
-  const VF total = hn::Add(hn::Add(sums[0], sums[1]), hn::Add(sums[2], sums[3]));
-  return hn::ReduceSum(d, total) - minimums;
+
+  /// For sums of kCount elements from kFirst on that lie in the lanes one after the other.
+  template <std::size_t kFirst, std::size_t kCount>
+  HWY_INLINE VF get() const {
+    const DF d;
+    if constexpr (kInRegister) {
+      alignas(64) static constexpr std::int32_t kGroupOfLane[16] = {
+          0, 0, 0, 0, 16 / Format::kGroup, 16 / Format::kGroup, 16 / Format::kGroup,
+          16 / Format::kGroup, 32 / Format::kGroup, 32 / Format::kGroup, 32 / Format::kGroup,
+          32 / Format::kGroup, 48 / Format::kGroup, 48 / Format::kGroup, 48 / Format::kGroup,
+          48 / Format::kGroup};
+      const DI32 di;
+      const auto lanes = hn::Add(hn::Load(di, kGroupOfLane),
+                                 hn::Set(di, static_cast<std::int32_t>(kFirst / Format::kGroup)));
+      return hn::TableLookupLanes(hn::ResizeBitCast(d, product_[0]), hn::IndicesFromVec(d, lanes));
+    } else {
+      static_assert(kCount <= Format::kGroup, "lanes of one group");
+      return hn::Set(d, stored_[kFirst / Format::kGroup]);
+    }
+  }
+
+ private:
+  /// Vectors of 64 codes hold several groups.
+  static constexpr bool kInRegister = kBytes == 64 && kHasQuads;
+
+  hn::Vec<D> product_[kGroups / kStep];
+  float stored_[kInRegister ? 1 : kGroups];
+};
+
+/// Running sums of a row and a token: several, so that an addition need not wait for the one before.
+inline constexpr std::size_t kChains = 4;
+
+/// Adds factor · Σ of products to the running sums, for the 64 codes from element kFirst of a span on.
+/// `q` are the activations of the span; where they are bytes, the low ones lie `n` further on.
+template <std::size_t kFirst, class Format>
+HWY_INLINE void add_chunk(const VU8* codes, const std::int8_t* q, std::size_t n,
+                          const Factors<Format>& factors, VF* sums) {
+  const DF d;
+  const DI32 di;
+  unroll<kVecs>([&](auto index) HWY_ATTR {
+    constexpr std::size_t v = decltype(index)::value;
+    constexpr std::size_t kAt = kFirst + v * kBytes;
+    VF& sum = sums[kAt / kBytes % kChains];
+    if constexpr (kHasQuads) {
+      const VI8 high = hn::LoadU(DI8(), q + kAt);
+      const VI8 low = hn::LoadU(DI8(), q + n + kAt);
+      const VI32 coarse = add_quads(codes[v], high, hn::Zero(di));
+      const VI32 all = add_quads(codes[v], low, hn::ShiftLeft<8>(coarse));
+      sum = hn::MulAdd(hn::ConvertTo(d, all), factors.template get<kAt, kBytes>(), sum);
+    } else {
+      const DI16 d16;
+      constexpr std::size_t kMiddle = kAt + kBytes / 2;
+      const std::int16_t* x = reinterpret_cast<const std::int16_t*>(q);
+      const VI32 a = hn::WidenMulPairwiseAdd(di, hn::PromoteLowerTo(d16, codes[v]),
+                                             hn::LoadU(d16, x + kAt));
+      const VI32 b = hn::WidenMulPairwiseAdd(di, hn::PromoteUpperTo(d16, codes[v]),
+                                             hn::LoadU(d16, x + kMiddle));
+      const VF factor = factors.template get<kAt, kBytes / 2>();
+      if constexpr (kAt / Format::kGroup == kMiddle / Format::kGroup) {
+        sum = hn::MulAdd(hn::ConvertTo(d, hn::Add(a, b)), factor, sum);
+      } else {
+        sum = hn::MulAdd(hn::ConvertTo(d, a), factor, sum);
+        const VF other = factors.template get<kMiddle, kBytes / 2>();
+        sum = hn::MulAdd(hn::ConvertTo(d, b), other, sum);
+      }
+    }
+  });
+}
+
+/// Σ_c W[r, c] x_c of one row for kCount tokens.
+template <class Format, std::size_t kCount>
+class RowDots {
+ public:
+  HWY_INLINE RowDots() {
+    for (std::size_t t = 0; t < kCount; ++t) {
+      for (VF& sum : sums_[t]) sum = hn::Zero(DF());
+      minimums_[t] = hn::Zero(D());
+    }
+  }
+
+  /// Whole spans, then what is left of blocks of 32.
+  HWY_INLINE void add_row(const std::uint8_t* row, std::size_t cols, const FineInput* x) {
+    const std::size_t whole = cols / kSpan * kSpan;
+    for (std::size_t c = 0; c < whole; c += kSpan) add_span(row, c, cols, x);
+    if (whole < cols) add_rest(row, whole, cols, x);
+  }
+
+  HWY_INLINE float result(std::size_t t) const {
+    const VF* sums = sums_[t];
+    const VF total = hn::Add(hn::Add(sums[0], sums[1]), hn::Add(sums[2], sums[3]));
+    return hn::ReduceSum(DF(), total) - hn::ReduceSum(D(), minimums_[t]);
+  }
+
+ private:
+  using D = typename Factors<Format>::D;
+  static constexpr std::size_t kSpan = Codes<Format>::kSpan;
+  static constexpr std::size_t kGroups = Factors<Format>::kGroups;
+  static constexpr std::size_t kSpanBytes = kSpan / Format::kBlockElements * Format::kBlockBytes;
+
+  HWY_INLINE void add_span(const std::uint8_t* row, std::size_t c, std::size_t cols,
+                           const FineInput* x) {
+    const std::uint8_t* span = row + c / Format::kBlockElements * Format::kBlockBytes;
+    for (std::size_t line = 0; line < kSpanBytes; line += 64) {
+      hwy::Prefetch(span + kPrefetchBytes + line);
+    }
+    FineInput input[kCount];
+    for (std::size_t t = 0; t < kCount; ++t) {
+      input[t] = {x[t].q + (kHasQuads ? c : 2 * c), x[t].scale + c / kActivationGroup,
+                  x[t].sum + c / Format::kGroup};
+    }
+    add(span, cols, input);
+  }
+
+  /// The same with zeros behind the last block and its scales.
+  HWY_INLINE void add_rest(const std::uint8_t* row, std::size_t c, std::size_t cols,
+                           const FineInput* x) {
+    std::uint8_t span[kSpanBytes + 64] = {};
+    float scales[kCount][kGroups] = {}, sums[kCount][kGroups] = {};
+    const std::size_t left = (cols - c) / Format::kBlockElements;
+    std::memcpy(span, row + c / Format::kBlockElements * Format::kBlockBytes,
+                left * Format::kBlockBytes);
+    FineInput input[kCount];
+    for (std::size_t t = 0; t < kCount; ++t) {
+      std::memcpy(scales[t], x[t].scale + c / kActivationGroup, left * sizeof(float));
+      std::memcpy(sums[t], x[t].sum + c / Format::kGroup, left * sizeof(float));
+      input[t] = {x[t].q + (kHasQuads ? c : 2 * c), scales[t], sums[t]};
+    }
+    add(span, cols, input);
+  }
+
+  HWY_INLINE void add(const std::uint8_t* span, std::size_t cols, const FineInput* x) {
+    constexpr std::size_t kStep = Factors<Format>::kStep;
+    const D d;
+    const Codes<Format> codes(span);
+    float scale[kGroups], minimum[kGroups];
+    codes.scales(scale, minimum);
+    if constexpr (Format::kHasMin || Codes<Format>::kOffset != 0) {
+      for (std::size_t g = 0; g < kGroups; g += kStep) {
+        const auto low = Format::kHasMin
+                             ? hn::LoadU(d, minimum + g)
+                             : hn::Mul(hn::LoadU(d, scale + g),
+                                       hn::Set(d, static_cast<float>(Codes<Format>::kOffset)));
+        for (std::size_t t = 0; t < kCount; ++t) {
+          minimums_[t] = hn::MulAdd(low, hn::LoadU(d, x[t].sum + g), minimums_[t]);
+        }
+      }
+    }
+    Factors<Format> factors[kCount];
+    for (std::size_t t = 0; t < kCount; ++t) factors[t].set(scale, x[t].scale);
+    unroll<kSpan / 64>([&](auto index) HWY_ATTR {
+      constexpr std::size_t kChunk = decltype(index)::value;
+      VU8 chunk[kVecs];
+      codes.template get<kChunk>(chunk);
+      for (std::size_t t = 0; t < kCount; ++t) {
+        add_chunk<64 * kChunk, Format>(chunk, x[t].q, cols, factors[t], sums_[t]);
+      }
+    });
+  }
+
+  VF sums_[kCount][kChains];
+  hn::Vec<D> minimums_[kCount];
+};
+
+template <class Format, std::size_t kCount>
+HWY_INLINE void matvec_tokens(const MatmulArgs& a, std::size_t row_begin, std::size_t row_end,
+                              std::size_t token) {
+  FineInput x[kCount];
+  for (std::size_t t = 0; t < kCount; ++t) x[t] = fine_input<Format>(a.x, token + t);
+  for (std::size_t r = row_begin; r < row_end; ++r) {
+    RowDots<Format, kCount> dots;
+    dots.add_row(a.weights.row(r), a.weights.cols, x);
+    for (std::size_t t = 0; t < kCount; ++t) {
+      a.out[(token + t) * a.out_stride + r] = dots.result(t);
+    }
+  }
 }
 
 template <class Format>
 inline HWY_NOINLINE void quantized_matvec(const MatmulArgs& a, std::size_t row_begin,
-                                   std::size_t row_end) {
-  const std::size_t cols = a.weights.cols;
-  for (std::size_t r = row_begin; r < row_end; ++r) {
-    for (std::size_t t = 0; t < a.x.tokens; ++t) {
-      a.out[t * a.out_stride + r] = row_dot<Format>(
-          a.weights.row(r), cols, a.x.q + t * cols, a.x.scale + t * (cols / kActivationGroup),
-          a.x.sum + t * (cols / kSumGroup));
-    }
+                                          std::size_t row_end) {
+  std::size_t token = 0;
+  for (; token + 4 <= a.x.tokens; token += 4) {
+    matvec_tokens<Format, 4>(a, row_begin, row_end, token);
   }
+  for (; token < a.x.tokens; ++token) matvec_tokens<Format, 1>(a, row_begin, row_end, token);
 }
 
 }  // namespace HWY_NAMESPACE

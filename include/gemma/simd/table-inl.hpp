@@ -6,6 +6,7 @@
 #define GEMMA_SIMD_TABLE_INL_HPP_
 #endif
 
+#include "gemma/simd/activations-inl.hpp"
 #include "gemma/simd/attention-inl.hpp"
 #include "gemma/simd/elementwise-inl.hpp"
 #include "gemma/simd/float_matmul-inl.hpp"
@@ -17,19 +18,16 @@ GEMMA_NAMESPACE_BEGIN
 namespace simd {
 namespace HWY_NAMESPACE {
 
-/// From this many tokens on a panel pays for its unpacking.
-inline constexpr std::size_t kPanelTokens = 8;
-
 inline HWY_NOINLINE void matmul(const MatmulArgs& a, std::size_t row_begin, std::size_t row_end,
                          std::uint8_t* scratch) {
   quant::visit(a.weights.type, [&](auto format) {
     using Format = decltype(format);
     if constexpr (Format::kBlockElements == 1) {
       float_matmul<Format>(a, row_begin, row_end, scratch);
-    } else if (a.x.tokens < kPanelTokens) {
-      quantized_matvec<Format>(a, row_begin, row_end);
-    } else {
+    } else if (a.x.coarse) {
       quantized_matmul<Format>(a, row_begin, row_end, scratch);
+    } else {
+      quantized_matvec<Format>(a, row_begin, row_end);
     }
   });
 }
@@ -37,7 +35,8 @@ inline HWY_NOINLINE void matmul(const MatmulArgs& a, std::size_t row_begin, std:
 inline Kernels make_table() {
   Kernels table{};
   table.target = hwy::TargetName(HWY_TARGET);
-  table.quantize_row = &quantize_row;
+  table.quantize_coarse = &quantize_coarse;
+  table.quantize_fine = &quantize_fine;
   table.matmul = &matmul;
   table.attention = &attention;
   table.rms_norm = &rms_norm;

@@ -9,6 +9,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
+#include <utility>
 
 #include "gemma/config.hpp"
 #include "hwy/highway.h"
@@ -23,12 +25,31 @@ namespace hn = hwy::HWY_NAMESPACE;
 using DF = hn::ScalableTag<float>;
 using DI32 = hn::Repartition<std::int32_t, DF>;
 using DI16 = hn::Repartition<std::int16_t, DF>;
+using DI8 = hn::Repartition<std::int8_t, DF>;
+using DU32 = hn::Repartition<std::uint32_t, DF>;
+using DU8 = hn::Repartition<std::uint8_t, DF>;
 using VF = hn::Vec<DF>;
 using VI32 = hn::Vec<DI32>;
 using VI16 = hn::Vec<DI16>;
+using VI8 = hn::Vec<DI8>;
+using VU32 = hn::Vec<DU32>;
+using VU8 = hn::Vec<DU8>;
 
 /// Lanes of a float vector: 16 with AVX-512, 8 with AVX2, 4 elsewhere.
 inline constexpr std::size_t kLanes = hn::MaxLanes(DF());
+/// Bytes of a vector.
+inline constexpr std::size_t kBytes = hn::MaxLanes(DU8());
+
+template <class F, std::size_t... kIndices>
+HWY_INLINE void unroll(const F& f, std::index_sequence<kIndices...>) {
+  (f(std::integral_constant<std::size_t, kIndices>()), ...);
+}
+
+/// Calls f(i) for i from 0 to kCount − 1, each a constant of its own type.
+template <std::size_t kCount, class F>
+HWY_INLINE void unroll(const F& f) {
+  unroll(f, std::make_index_sequence<kCount>());
+}
 
 /// Calls f(i) for whole vectors of [0, n), then tail(i, rest) for what is left, if anything.
 template <class F, class Tail>

@@ -149,9 +149,8 @@ GEMMA_INLINE std::uint64_t cpu_scratch_bytes(const Config& config, const CpuOpti
   const std::uint64_t streams = config.altup_streams > 1 ? 2 * config.altup_streams + 1 : 0;
   const std::uint64_t per_token = (3 + streams) * config.width + 2 * widths.queries +
                                   2 * widths.keys + 2 * widths.ffn + widths.ple;
-  const std::uint64_t quantised = widths.input * sizeof(std::int16_t) +
-                                  widths.input / simd::kActivationGroup * sizeof(float) +
-                                  widths.input / simd::kSumGroup * sizeof(float);
+  const std::uint64_t quantised =
+      widths.input + widths.input / simd::kActivationGroup * sizeof(simd::CoarseGroup);
   const std::uint64_t logits = (std::min)(options.batch, detail::kLogitRows) * config.vocab_size;
   return batch * (per_token * sizeof(float) + quantised) + logits * sizeof(float) +
          threads * simd::kScratchBytes;

@@ -48,13 +48,18 @@ class CpuOps {
     const std::size_t batch = options.batch;
     const Widths widths(config);
     const std::string what = "the activations";
-    const std::size_t q_size = batch * widths.input;
+    const std::size_t inputs = batch * widths.input;
+    const std::size_t fine = (std::min)(batch, simd::kCoarseTokens - 1) * widths.input;
     GEMMA_TRY_ASSIGN(ops.kv_, KvCache::create(config, options.context, batch, options.kv_type));
-    GEMMA_TRY_ASSIGN(ops.q_, AlignedArray<std::int16_t>::create(q_size, what));
-    GEMMA_TRY_ASSIGN(ops.q_scale_,
-                     AlignedArray<float>::create(q_size / simd::kActivationGroup + batch, what));
-    GEMMA_TRY_ASSIGN(ops.q_sum_,
-                     AlignedArray<float>::create(q_size / simd::kSumGroup + batch, what));
+    // Each array is long enough for what kernels read behind its end.
+    constexpr std::size_t kMore = simd::kActivationPadding;
+    GEMMA_TRY_ASSIGN(ops.q_,
+                     AlignedArray<std::int8_t>::create((std::max)(inputs, 2 * fine) + kMore, what));
+    const std::size_t groups = inputs / simd::kActivationGroup + kMore;
+    GEMMA_TRY_ASSIGN(ops.groups_, AlignedArray<std::uint8_t>::create(
+                                      groups * sizeof(simd::CoarseGroup), what));
+    const std::size_t fine_groups = fine / simd::kActivationGroup + kMore;
+    GEMMA_TRY_ASSIGN(ops.fine_, AlignedArray<float>::create(4 * fine_groups, what));
     GEMMA_TRY_ASSIGN(ops.scratch_, AlignedArray<std::uint8_t>::create(
                                        simd::kScratchBytes * ops.pool_->size(), "thread scratch"));
     GEMMA_TRY(ops.rope_.reserve(batch));
@@ -456,23 +461,27 @@ class CpuOps {
     a.tokens = rows;
     a.cols = products[0].weights.cols;
     a.f32 = x;
-    a.q = q_.data();
-    a.scale = q_scale_.data();
-    a.sum = q_sum_.data();
+    a.coarse = rows >= simd::kCoarseTokens;
     const bool quantised = std::any_of(products, products + count, [](const simd::MatmulArgs& p) {
       return quant::block_elements(p.weights.type) > 1;
     });
     if (!quantised) return a;
     const std::size_t groups = a.cols / simd::kActivationGroup;
-    const std::size_t sums = a.cols / simd::kSumGroup;
-    const auto quantise = [&](std::size_t t, std::size_t) {
-      kernels_.quantize_row(x + t * a.cols, a.cols, q_.data() + t * a.cols,
-                            q_scale_.data() + t * groups, q_sum_.data() + t * sums);
-    };
-    if (rows < 4) {
-      for (std::size_t t = 0; t < rows; ++t) quantise(t, 0);
-    } else {
-      pool_->parallel_for(rows, quantise);
+    if (a.coarse) {
+      a.coarse_rows = {q_.data(), reinterpret_cast<simd::CoarseGroup*>(groups_.data())};
+      pool_->parallel_for(rows, [&](std::size_t t, std::size_t) {
+        kernels_.quantize_coarse(x + t * a.cols, a.cols,
+                                 {a.coarse_rows.q + t * a.cols, a.coarse_rows.groups + t * groups});
+      });
+      return a;
+    }
+    float* sums = fine_.data() + fine_.size() / 4;
+    float* half_sums = fine_.data() + fine_.size() / 2;
+    a.fine_rows = {q_.data(), fine_.data(), sums, half_sums};
+    for (std::size_t t = 0; t < rows; ++t) {
+      kernels_.quantize_fine(x + t * a.cols, a.cols,
+                             {q_.data() + 2 * t * a.cols, fine_.data() + t * groups,
+                              sums + t * groups, half_sums + 2 * t * groups});
     }
     return a;
   }
@@ -486,9 +495,9 @@ class CpuOps {
   std::unique_ptr<ThreadPool> pool_;
   KvCache kv_;
   RopeTables rope_;
-  AlignedArray<std::int16_t> q_;
-  AlignedArray<float> q_scale_;
-  AlignedArray<float> q_sum_;
+  AlignedArray<std::int8_t> q_;          ///< quantised inputs of a matmul
+  AlignedArray<std::uint8_t> groups_;    ///< CoarseGroups of these
+  AlignedArray<float> fine_;             ///< scales, sums, half sums of fine ones
   AlignedArray<std::uint8_t> scratch_;
   struct {
     AlignedArray<float> in;      ///< [T, D]

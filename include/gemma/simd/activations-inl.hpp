@@ -1,0 +1,115 @@
+// Activations as integers: what the weights of quantised formats are multiplied with.
+#if defined(GEMMA_SIMD_ACTIVATIONS_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
+#ifdef GEMMA_SIMD_ACTIVATIONS_INL_HPP_
+#undef GEMMA_SIMD_ACTIVATIONS_INL_HPP_
+#else
+#define GEMMA_SIMD_ACTIVATIONS_INL_HPP_
+#endif
+
+#include "gemma/simd/dot-inl.hpp"
+#include "gemma/simd/kernels.hpp"
+#include "gemma/simd/vector-inl.hpp"
+
+HWY_BEFORE_NAMESPACE();
+GEMMA_NAMESPACE_BEGIN
+namespace simd {
+namespace HWY_NAMESPACE {
+
+/// A group of 32 floats as integers of 15 bits: q = 256 high + low, x ≈ scale · q. The high bytes
+/// alone are what rounding to 8 bits gives.
+struct QuantizedGroup {
+  static constexpr std::size_t kVectors = kActivationGroup / kLanes;
+  VI32 q[kVectors];
+  VI32 high[kVectors];
+  float scale;
+
+  /// A group that holds a number that is not finite gets a scale that is not a number either, so
+  /// that nothing hides it.
+  HWY_INLINE explicit QuantizedGroup(const float* x) {
+    constexpr float kLargest = 127.0f * 256.0f;
+    const DF d;
+    const DI32 di;
+    VF largest = hn::Zero(d);
+    VF finite = hn::Zero(d);
+    for (std::size_t v = 0; v < kVectors; ++v) {
+      const VF values = hn::LoadU(d, x + v * kLanes);
+      largest = hn::Max(largest, hn::Abs(values));
+      finite = hn::Add(finite, hn::Sub(values, values));
+    }
+    const float max = hn::ReduceMax(d, largest);
+    const float check = hn::ReduceSum(d, finite);
+    const bool usable = check == 0.0f && max > 1e-35f;
+    const VF inverse = hn::Set(d, usable ? kLargest / max : 0.0f);
+    scale = usable ? max / kLargest : check;
+    for (std::size_t v = 0; v < kVectors; ++v) {
+      const VF values = usable ? hn::LoadU(d, x + v * kLanes) : hn::Zero(d);
+      q[v] = hn::NearestInt(hn::Mul(values, inverse));
+      high[v] = hn::ShiftRight<8>(hn::Add(q[v], hn::Set(di, 128)));
+    }
+  }
+
+  HWY_INLINE VI32 low(std::size_t v) const { return hn::Sub(q[v], hn::ShiftLeft<8>(high[v])); }
+
+  /// Sums of the first and the second 16 of some integers.
+  static HWY_INLINE void half_sums(const VI32* values, std::int32_t* sums) {
+    const DI32 di;
+    for (std::size_t h = 0; h < 2; ++h) {
+      VI32 sum = values[h * kVectors / 2];
+      for (std::size_t v = 1; v < kVectors / 2; ++v) sum = hn::Add(sum, values[h * kVectors / 2 + v]);
+      sums[h] = hn::ReduceSum(di, sum);
+    }
+  }
+};
+
+HWY_INLINE void store_bytes(VI32 values, std::int8_t* out) {
+  const hn::Rebind<std::int8_t, DI32> narrow;
+  hn::StoreU(hn::DemoteTo(narrow, values), narrow, out);
+}
+
+inline HWY_NOINLINE void quantize_coarse(const float* x, std::size_t n, const CoarseRow& out) {
+  for (std::size_t g = 0; g < n / kActivationGroup; ++g) {
+    const QuantizedGroup group(x + g * kActivationGroup);
+    for (std::size_t v = 0; v < QuantizedGroup::kVectors; ++v) {
+      store_bytes(group.high[v], out.q + g * kActivationGroup + v * kLanes);
+    }
+    std::int32_t halves[2];
+    QuantizedGroup::half_sums(group.high, halves);
+    CoarseGroup& meta = out.groups[g];
+    meta.scale = 256.0f * group.scale;
+    meta.sum = meta.scale * static_cast<float>(halves[0] + halves[1]);
+    meta.minus_sum = -(halves[0] + halves[1]);
+    meta.minus_half[0] = -halves[0];
+    meta.minus_half[1] = -halves[1];
+  }
+}
+
+inline HWY_NOINLINE void quantize_fine(const float* x, std::size_t n, const FineRow& out) {
+  for (std::size_t g = 0; g < n / kActivationGroup; ++g) {
+    const QuantizedGroup group(x + g * kActivationGroup);
+    for (std::size_t v = 0; v < QuantizedGroup::kVectors; ++v) {
+      const std::size_t at = g * kActivationGroup + v * kLanes;
+      if constexpr (kHasQuads) {  // all high bytes of the row, then all low ones
+        store_bytes(group.high[v], out.q + at);
+        store_bytes(group.low(v), out.q + n + at);
+      } else {
+        const hn::Rebind<std::int16_t, DI32> narrow;
+        hn::StoreU(hn::DemoteTo(narrow, group.q[v]), narrow,
+                   reinterpret_cast<std::int16_t*>(out.q) + at);
+      }
+    }
+    std::int32_t halves[2];
+    QuantizedGroup::half_sums(group.q, halves);
+    out.scale[g] = group.scale;
+    out.sum[g] = group.scale * static_cast<float>(halves[0] + halves[1]);
+    for (std::size_t h = 0; h < 2; ++h) {
+      out.half_sum[2 * g + h] = group.scale * static_cast<float>(halves[h]);
+    }
+  }
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace simd
+GEMMA_NAMESPACE_END
+HWY_AFTER_NAMESPACE();
+
+#endif  // GEMMA_SIMD_ACTIVATIONS_INL_HPP_

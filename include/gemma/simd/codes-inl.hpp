@@ -1,0 +1,327 @@
+// From the bytes of weights to unsigned codes in registers: value = scale * code - minimum. A row is
+// read span by span: 128 elements of formats with blocks of 32, 256 of the others. Codes<Format>
+// gives the codes of a span 64 at a time, and its scales and minimums by group of 32 or 16.
+//
+// Codes are unsigned because the instructions that multiply bytes want one unsigned side. Centred
+// formats are shifted up by kOffset, which counts as a minimum of kOffset * scale.
+#if defined(GEMMA_SIMD_CODES_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
+#ifdef GEMMA_SIMD_CODES_INL_HPP_
+#undef GEMMA_SIMD_CODES_INL_HPP_
+#else
+#define GEMMA_SIMD_CODES_INL_HPP_
+#endif
+
+#include "gemma/quant/registry.hpp"
+#include "gemma/simd/dot-inl.hpp"
+#include "gemma/simd/vector-inl.hpp"
+
+HWY_BEFORE_NAMESPACE();
+GEMMA_NAMESPACE_BEGIN
+namespace simd {
+namespace HWY_NAMESPACE {
+
+/// Vectors that hold 64 codes: 1 with AVX-512, 2 with AVX2, 4 elsewhere.
+inline constexpr std::size_t kVecs = 64 / kBytes;
+
+/// What makes signed bytes codes of 8 bits. Smaller codes are the same signed and unsigned.
+inline constexpr int kByteOffset = kSignedCodes ? 0 : 128;
+
+/// 32 bytes at p, then 32 at q.
+HWY_INLINE void load_two(const std::uint8_t* p, const std::uint8_t* q, VU8* out) {
+  const DU8 d;
+  if constexpr (kVecs == 1) {
+    const hn::Half<DU8> half;
+    out[0] = hn::Combine(d, hn::LoadU(half, q), hn::LoadU(half, p));
+  } else {
+    for (std::size_t v = 0; v < kVecs / 2; ++v) {
+      out[v] = hn::LoadU(d, p + v * kBytes);
+      out[kVecs / 2 + v] = hn::LoadU(d, q + v * kBytes);
+    }
+  }
+}
+
+/// The low kBits of 32 bytes at p shifted right by kFirst, then of the same shifted by kSecond.
+template <int kFirst, int kSecond, int kBits>
+HWY_INLINE void load_twice(const std::uint8_t* p, VU8* out) {
+  const DU8 d;
+  const DU32 words;  // what a shift brings in from the next byte is masked
+  const VU8 mask = hn::Set(d, (1 << kBits) - 1);
+  if constexpr (kVecs == 1) {
+    const hn::Half<DU32> half;
+    const auto bytes = hn::BitCast(half, hn::LoadU(hn::Half<DU8>(), p));
+    const auto both =
+        hn::Combine(words, hn::ShiftRight<kSecond>(bytes), hn::ShiftRight<kFirst>(bytes));
+    out[0] = hn::And(hn::BitCast(d, both), mask);
+  } else {
+    for (std::size_t v = 0; v < kVecs / 2; ++v) {
+      const VU32 bytes = hn::BitCast(words, hn::LoadU(d, p + v * kBytes));
+      out[v] = hn::And(hn::BitCast(d, hn::ShiftRight<kFirst>(bytes)), mask);
+      out[kVecs / 2 + v] = hn::And(hn::BitCast(d, hn::ShiftRight<kSecond>(bytes)), mask);
+    }
+  }
+}
+
+/// 16 bytes, and the same shifted right by 4 bits; the high nibbles of the former must be masked.
+template <class D32>
+HWY_INLINE hn::Vec<D32> load_shifted(D32 d, const std::uint8_t* p) {
+  const hn::Half<D32> half;
+  const hn::Repartition<std::uint16_t, decltype(half)> words;
+  const auto bytes = hn::LoadU(half, p);
+  const auto high = hn::BitCast(half, hn::ShiftRight<4>(hn::BitCast(words, bytes)));
+  return hn::Combine(d, high, bytes);
+}
+
+/// The low, then the high nibbles of 16 bytes at p, then those of 16 bytes at q.
+template <class D = DU8>
+HWY_INLINE void load_nibbles(const std::uint8_t* p, const std::uint8_t* q, hn::Vec<D>* out) {
+  const D d;
+  const auto mask = hn::Set(d, 15);
+  if constexpr (kVecs == 1) {
+    const hn::Half<D> half;
+    out[0] = hn::And(hn::Combine(d, load_shifted(half, q), load_shifted(half, p)), mask);
+  } else if constexpr (kVecs == 2) {
+    out[0] = hn::And(load_shifted(d, p), mask);
+    out[1] = hn::And(load_shifted(d, q), mask);
+  } else {
+    out[0] = hn::And(hn::LoadU(d, p), mask);
+    out[1] = hn::ShiftRight<4>(hn::LoadU(d, p));
+    out[2] = hn::And(hn::LoadU(d, q), mask);
+    out[3] = hn::ShiftRight<4>(hn::LoadU(d, q));
+  }
+}
+
+/// Adds 16 to the codes whose bit is set in the 32 bits at p (codes 0..31) and at q (32..63).
+HWY_INLINE void add_fifth_bits(const std::uint8_t* p, const std::uint8_t* q, VU8* codes) {
+  const DU8 d;
+  std::uint8_t bits[16] = {};  // LoadMaskBits() may read 8 bytes from any of the first 8
+  std::memcpy(bits, p, 4);
+  std::memcpy(bits + 4, q, 4);
+  for (std::size_t v = 0; v < kVecs; ++v) {
+    const auto set = hn::LoadMaskBits(d, bits + v * kBytes / 8);
+    codes[v] = hn::Add(codes[v], hn::IfThenElseZero(set, hn::Set(d, 16)));
+  }
+}
+
+/// Four binary16 numbers as floats: one of each of four blocks.
+HWY_INLINE void load_halves(const std::uint8_t* p, std::size_t stride, float* out) {
+  const hn::FixedTag<float, 4> d;
+  const hn::FixedTag<hwy::float16_t, 4> narrow;
+  std::uint64_t packed = 0;
+  for (std::size_t i = 0; i < 4; ++i) {
+    packed |= std::uint64_t{load_le<std::uint16_t>(p + i * stride)} << (16 * i);
+  }
+  const auto halves = hn::BitCast(narrow, hn::Set(hn::FixedTag<std::uint64_t, 1>(), packed));
+  hn::StoreU(hn::PromoteTo(d, halves), d, out);
+}
+
+/// A span of a row: get<i>(out) gives codes 64 i … 64 i + 63; scales() gives those of all groups, and
+/// minimums where kHasMin. This one serves the formats that no model needs to be fast.
+template <class Format>
+class UnpackedCodes {
+ public:
+  static constexpr std::size_t kSpan = Format::kBlockElements == 32 ? 128 : 256;
+  static constexpr int kOffset = Format::kHasMin ? 0 : kByteOffset;
+  static constexpr int kBits = Format::kHasMin ? 5 : 8;
+
+  HWY_INLINE explicit UnpackedCodes(const std::uint8_t* span) {
+    constexpr std::size_t kBlock = Format::kBlockElements;
+    for (std::size_t b = 0; b < kSpan / kBlock; ++b) {
+      std::int8_t q[kBlock];
+      const std::size_t group = b * kBlock / Format::kGroup;
+      Format::decode_groups(span + b * Format::kBlockBytes, q, scale_ + group, minimum_ + group);
+      for (std::size_t i = 0; i < kBlock; ++i) {
+        codes_[b * kBlock + i] = static_cast<std::uint8_t>(q[i] + kOffset);
+      }
+    }
+  }
+  template <std::size_t kChunk>
+  HWY_INLINE void get(VU8* out) const {
+    load_two(codes_ + 64 * kChunk, codes_ + 64 * kChunk + 32, out);
+  }
+  HWY_INLINE void scales(float* scale, float* minimum) const {
+    std::memcpy(scale, scale_, sizeof scale_);
+    std::memcpy(minimum, minimum_, sizeof minimum_);
+  }
+
+ private:
+  std::uint8_t codes_[kSpan];
+  float scale_[kSpan / Format::kGroup];
+  float minimum_[kSpan / Format::kGroup];
+};
+
+/// Formats with blocks of 32 codes of 4, 5 or 8 bits.
+template <class Format, int kCodeBits, int kShift>
+class BlockCodes {
+ public:
+  static constexpr std::size_t kSpan = 128;
+  static constexpr int kBits = kCodeBits;
+  static constexpr int kOffset = kShift;
+
+  HWY_INLINE explicit BlockCodes(const std::uint8_t* span) : span_(span) {}
+
+  template <std::size_t kChunk>
+  HWY_INLINE void get(VU8* out) const {
+    const std::uint8_t* first = span_ + 2 * kChunk * Format::kBlockBytes;
+    const std::uint8_t* second = first + Format::kBlockBytes;
+    if constexpr (kBits == 8) {
+      load_two(first + Format::kQuantsOffset, second + Format::kQuantsOffset, out);
+      const VU8 shift = hn::Set(DU8(), static_cast<std::uint8_t>(kByteOffset));
+      for (std::size_t v = 0; v < kVecs; ++v) out[v] = hn::Xor(out[v], shift);
+    } else {
+      load_nibbles(first + Format::kQuantsOffset, second + Format::kQuantsOffset, out);
+    }
+    if constexpr (kBits == 5) {
+      add_fifth_bits(first + Format::kHighBitsOffset, second + Format::kHighBitsOffset, out);
+    }
+  }
+
+  HWY_INLINE void scales(float* scale, float* minimum) const {
+    load_halves(span_ + Format::kScaleOffset, Format::kBlockBytes, scale);
+    if constexpr (Format::kHasMin) {
+      load_halves(span_ + Format::kMinOffset, Format::kBlockBytes, minimum);
+      for (std::size_t i = 0; i < 4; ++i) minimum[i] = -minimum[i];
+    }
+  }
+
+ private:
+  const std::uint8_t* span_;
+};
+
+/// Bytes as floats times a factor: n of them, as many at a time as a vector of at most n takes.
+template <std::size_t n, class T>
+HWY_INLINE void scale_bytes(const T* bytes, float factor, float* out) {
+  const hn::CappedTag<float, n> d;
+  const hn::RebindToSigned<decltype(d)> integers;
+  const hn::Rebind<T, decltype(d)> narrow;
+  for (std::size_t i = 0; i < n; i += hn::MaxLanes(d)) {
+    const auto values = hn::ConvertTo(d, hn::PromoteTo(integers, hn::LoadU(narrow, bytes + i)));
+    hn::StoreU(hn::Mul(values, hn::Set(d, factor)), d, out + i);
+  }
+}
+
+/// Scales and minimums of Q4_K and Q5_K: the 12 packed bytes (see k_quants.hpp) as three words.
+template <class Format>
+HWY_INLINE void load_k_scales(const std::uint8_t* block, float* scale, float* minimum) {
+  const std::uint8_t* packed = block + Format::kScalesOffset;
+  const std::uint32_t a = load_le<std::uint32_t>(packed);
+  const std::uint32_t b = load_le<std::uint32_t>(packed + 4);
+  const std::uint32_t c = load_le<std::uint32_t>(packed + 8);
+  constexpr std::uint32_t kSix = 0x3F3F3F3F, kFour = 0x0F0F0F0F, kTwo = 0x30303030;
+  const std::uint64_t scales = (a & kSix) | std::uint64_t{(c & kFour) | (a >> 2 & kTwo)} << 32;
+  const std::uint64_t minimums =
+      (b & kSix) | std::uint64_t{(c >> 4 & kFour) | (b >> 2 & kTwo)} << 32;
+  float halves[4];
+  load_halves(block + Format::kScaleOffset, 2, halves);
+  std::uint8_t bytes[16];
+  std::memcpy(bytes, &scales, 8);
+  std::memcpy(bytes + 8, &minimums, 8);
+  scale_bytes<8>(bytes, halves[0], scale);
+  scale_bytes<8>(bytes + 8, halves[1], minimum);
+}
+
+/// Q4_K and Q5_K.
+template <class Format, int kCodeBits>
+class FourFiveKCodes {
+ public:
+  static constexpr std::size_t kSpan = 256;
+  static constexpr int kBits = kCodeBits;
+  static constexpr int kOffset = 0;
+
+  HWY_INLINE explicit FourFiveKCodes(const std::uint8_t* block) : block_(block) {}
+
+  template <std::size_t kChunk>
+  HWY_INLINE void get(VU8* out) const {
+    load_twice<0, 4, 4>(block_ + Format::kQuantsOffset + 32 * kChunk, out);
+    if constexpr (kBits == 5) {
+      VU8 high[kVecs];
+      load_twice<2 * kChunk, 2 * kChunk + 1, 1>(block_ + Format::kHighBitsOffset, high);
+      for (std::size_t v = 0; v < kVecs; ++v) out[v] = hn::Or(out[v], hn::ShiftLeft<4>(high[v]));
+    }
+  }
+
+  HWY_INLINE void scales(float* scale, float* minimum) const {
+    load_k_scales<Format>(block_, scale, minimum);
+  }
+
+ private:
+  const std::uint8_t* block_;
+};
+
+class SixKCodes {
+ public:
+  static constexpr std::size_t kSpan = 256;
+  static constexpr int kOffset = 32;
+  static constexpr int kBits = 6;
+  HWY_INLINE explicit SixKCodes(const std::uint8_t* block) : block_(block) {}
+  HWY_INLINE void scales(float* scale, float* /*minimum*/) const {
+    scale_bytes<16>(
+        reinterpret_cast<const std::int8_t*>(block_ + quant::Q6_K::kScalesOffset),
+        quant::detail::load_half(block_ + quant::Q6_K::kScaleOffset), scale);
+  }
+  template <std::size_t kChunk>
+  HWY_INLINE void get(VU8* out) const {
+    // 64 bytes of lower and 32 of upper bits hold two chunks.
+    const DU8 d;
+    constexpr int kShift = kChunk % 2 * 4;
+    const std::uint8_t* low = block_ + quant::Q6_K::kQuantsOffset + kChunk / 2 * 64;
+    VU8 high[kVecs];
+    load_two(low, low + 32, out);
+    load_twice<kShift, kShift + 2, 2>(block_ + quant::Q6_K::kHighBitsOffset + kChunk / 2 * 32,
+                                      high);
+    for (std::size_t v = 0; v < kVecs; ++v) {
+      const VU8 four = kShift == 0 ? hn::And(out[v], hn::Set(d, 15)) : hn::ShiftRight<4>(out[v]);
+      out[v] = hn::Or(four, hn::ShiftLeft<4>(high[v]));
+    }
+  }
+
+ private:
+  const std::uint8_t* block_;
+};
+
+template <class Format>
+struct CodesOf {
+  using Type = UnpackedCodes<Format>;
+};
+template <>
+struct CodesOf<quant::Q8_0> {
+  using Type = BlockCodes<quant::Q8_0, 8, kByteOffset>;
+};
+template <>
+struct CodesOf<quant::Q4_0> {
+  using Type = BlockCodes<quant::Q4_0, 4, 8>;
+};
+template <>
+struct CodesOf<quant::Q4_1> {
+  using Type = BlockCodes<quant::Q4_1, 4, 0>;
+};
+template <>
+struct CodesOf<quant::Q5_0> {
+  using Type = BlockCodes<quant::Q5_0, 5, 16>;
+};
+template <>
+struct CodesOf<quant::Q5_1> {
+  using Type = BlockCodes<quant::Q5_1, 5, 0>;
+};
+template <>
+struct CodesOf<quant::Q4_K> {
+  using Type = FourFiveKCodes<quant::Q4_K, 4>;
+};
+template <>
+struct CodesOf<quant::Q5_K> {
+  using Type = FourFiveKCodes<quant::Q5_K, 5>;
+};
+template <>
+struct CodesOf<quant::Q6_K> {
+  using Type = SixKCodes;
+};
+
+/// How to read the codes of a format.
+template <class Format>
+using Codes = typename CodesOf<Format>::Type;
+
+}  // namespace HWY_NAMESPACE
+}  // namespace simd
+GEMMA_NAMESPACE_END
+HWY_AFTER_NAMESPACE();
+
+#endif  // GEMMA_SIMD_CODES_INL_HPP_

@@ -1,0 +1,181 @@
+// A panel: some rows of weights as codes, laid out so that many tokens can meet them. Rows lie in
+// lanes, four neighbouring columns of each side by side, so that one instruction multiplies and adds
+// quads, sums never cross lanes, and a scale is applied once per group of columns.
+#if defined(GEMMA_SIMD_PANEL_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
+#ifdef GEMMA_SIMD_PANEL_INL_HPP_
+#undef GEMMA_SIMD_PANEL_INL_HPP_
+#else
+#define GEMMA_SIMD_PANEL_INL_HPP_
+#endif
+
+#include "gemma/simd/codes-inl.hpp"
+#include "gemma/simd/kernels.hpp"
+#include "gemma/simd/vector-inl.hpp"
+
+HWY_BEFORE_NAMESPACE();
+GEMMA_NAMESPACE_BEGIN
+namespace simd {
+namespace HWY_NAMESPACE {
+
+inline constexpr std::size_t kPanelRows = 2 * kLanes;
+inline constexpr std::size_t kPanelCols = 512;
+
+/// What multiplying a panel must know of its format.
+template <std::size_t kGroupSize, bool kMinimums, int kCodeBits>
+struct PanelTraits {
+  static constexpr std::size_t kGroup = kGroupSize;
+  static constexpr bool kHasMin = kMinimums;
+  /// Where pairs of products are added in 16 bits, codes of 8 bits are taken as two nibbles, in two
+  /// planes; elsewhere the number of bits does not matter.
+  static constexpr int kBits = kHasPairs ? kCodeBits : 8;
+  static constexpr std::size_t kPlanes = kHasPairs && kCodeBits == 8 ? 2 : 1;
+};
+template <class Format>
+using PanelTraitsOf = PanelTraits<Format::kGroup, Format::kHasMin, Codes<Format>::kBits>;
+
+/// kPanelRows × kPanelCols weights.
+struct Panel {
+  static constexpr std::size_t kPlaneBytes = kPanelRows * kPanelCols;
+  static constexpr std::size_t kScales = kPanelRows * kPanelCols / 16;
+
+  std::uint8_t* codes;  ///< [planes, cols / 4, kPanelRows, 4]
+  float* scale;         ///< [cols / kGroup, kPanelRows]
+  float* minimum;       ///< likewise
+  std::uint8_t* rows;   ///< [kPanelRows, 256]: a span before it is transposed
+  int offset;           ///< the codes are so much too large
+
+  explicit Panel(std::uint8_t* scratch) {
+    codes = scratch;
+    scale = reinterpret_cast<float*>(codes + 2 * kPlaneBytes);
+    minimum = scale + kScales;
+    rows = reinterpret_cast<std::uint8_t*>(minimum + kScales);
+    offset = 0;
+    static_assert(2 * kPlaneBytes + 2 * kScales * sizeof(float) + kPanelRows * 256 <= kScratchBytes,
+                  "a panel must fit into the scratch");
+  }
+};
+
+/// Transposes kLanes rows of kLanes words, `stride` bytes apart: out[i] = word i of every row.
+HWY_INLINE void transpose_words(const std::uint8_t* rows, std::size_t stride, VU32* out) {
+  const DU32 d;
+  const hn::Repartition<std::uint64_t, DU32> pairs;
+  const DU8 bytes;
+  const auto load = [&](std::size_t row) HWY_ATTR {
+    return hn::BitCast(d, hn::LoadU(bytes, rows + row * stride));
+  };
+  const auto lower = [&](VU32 a, VU32 b) HWY_ATTR {
+    return hn::BitCast(d, hn::InterleaveLower(pairs, hn::BitCast(pairs, a), hn::BitCast(pairs, b)));
+  };
+  const auto upper = [&](VU32 a, VU32 b) HWY_ATTR {
+    return hn::BitCast(d, hn::InterleaveUpper(pairs, hn::BitCast(pairs, a), hn::BitCast(pairs, b)));
+  };
+  // Within each block of 128 bits: word j of four rows. Block b of fours[g][j] then holds word
+  // 4 b + j of rows 4 g to 4 g + 3.
+  constexpr std::size_t kBlocks = kLanes / 4;
+  VU32 fours[kBlocks][4];
+  for (std::size_t g = 0; g < kBlocks; ++g) {
+    const VU32 r0 = load(4 * g), r1 = load(4 * g + 1), r2 = load(4 * g + 2), r3 = load(4 * g + 3);
+    const VU32 low01 = hn::InterleaveLower(d, r0, r1), high01 = hn::InterleaveUpper(d, r0, r1);
+    const VU32 low23 = hn::InterleaveLower(d, r2, r3), high23 = hn::InterleaveUpper(d, r2, r3);
+    fours[g][0] = lower(low01, low23);
+    fours[g][1] = upper(low01, low23);
+    fours[g][2] = lower(high01, high23);
+    fours[g][3] = upper(high01, high23);
+  }
+  for (std::size_t j = 0; j < 4; ++j) {
+    if constexpr (kBlocks == 1) {
+      out[j] = fours[0][j];
+    } else if constexpr (kBlocks == 2) {
+      out[j] = hn::ConcatLowerLower(d, fours[1][j], fours[0][j]);
+      out[4 + j] = hn::ConcatUpperUpper(d, fours[1][j], fours[0][j]);
+    } else {
+      const VU32 even01 = hn::InterleaveEvenBlocks(d, fours[0][j], fours[1][j]);
+      const VU32 odd01 = hn::InterleaveOddBlocks(d, fours[0][j], fours[1][j]);
+      const VU32 even23 = hn::InterleaveEvenBlocks(d, fours[2][j], fours[3][j]);
+      const VU32 odd23 = hn::InterleaveOddBlocks(d, fours[2][j], fours[3][j]);
+      out[j] = hn::ConcatLowerLower(d, even23, even01);
+      out[4 + j] = hn::ConcatLowerLower(d, odd23, odd01);
+      out[8 + j] = hn::ConcatUpperUpper(d, even23, even01);
+      out[12 + j] = hn::ConcatUpperUpper(d, odd23, odd01);
+    }
+  }
+}
+
+/// Writes a span of the panel's rows, from column `col` of the panel on, into the panel's codes.
+template <class Traits>
+HWY_INLINE void transpose_span(const Panel& panel, std::size_t col, std::size_t cols) {
+  const DU8 d;
+  for (std::size_t half = 0; half < 2; ++half) {
+    for (std::size_t c = 0; c < cols; c += kBytes) {
+      VU32 words[kLanes];
+      transpose_words(panel.rows + half * kLanes * 256 + c, 256, words);
+      std::uint8_t* out = panel.codes + ((col + c) / 4 * kPanelRows + half * kLanes) * 4;
+      for (std::size_t i = 0; i < kLanes && c + 4 * i < cols; ++i) {
+        const VU8 codes = hn::BitCast(d, words[i]);
+        std::uint8_t* at = out + i * kPanelRows * 4;
+        if constexpr (Traits::kPlanes == 1) {
+          hn::StoreU(codes, d, at);
+        } else {
+          hn::StoreU(hn::And(codes, hn::Set(d, 15)), d, at);
+          hn::StoreU(hn::ShiftRight<4>(codes), d, at + Panel::kPlaneBytes);
+        }
+      }
+    }
+  }
+}
+
+/// One span of one row: codes to panel.rows, scales to their lane of the panel. Groups from `groups`
+/// on do not exist.
+template <class Format>
+HWY_INLINE void unpack_span(const std::uint8_t* bytes, std::size_t row, std::size_t col,
+                            std::size_t groups, const Panel& panel) {
+  constexpr std::size_t kSpan = Codes<Format>::kSpan;
+  const Codes<Format> codes(bytes);
+  unroll<kSpan / 64>([&](auto index) HWY_ATTR {
+    constexpr std::size_t kChunk = decltype(index)::value;
+    VU8 chunk[kVecs];
+    codes.template get<kChunk>(chunk);
+    for (std::size_t v = 0; v < kVecs; ++v) {
+      hn::StoreU(chunk[v], DU8(), panel.rows + row * 256 + 64 * kChunk + v * kBytes);
+    }
+  });
+  float scale[kSpan / Format::kGroup], minimum[kSpan / Format::kGroup];
+  codes.scales(scale, minimum);
+  for (std::size_t g = 0; g < groups; ++g) {
+    const std::size_t at = (col / Format::kGroup + g) * kPanelRows + row;
+    panel.scale[at] = scale[g];
+    if constexpr (Format::kHasMin) panel.minimum[at] = minimum[g];
+  }
+}
+
+/// Unpacks rows [row, row + rows) × columns [col, col + cols). Lanes beyond `rows` hold whatever
+/// they held: their sums are dropped.
+template <class Format>
+HWY_INLINE void fill_panel(const WeightMatrix& w, std::size_t row, std::size_t rows,
+                           std::size_t col, std::size_t cols, Panel& panel) {
+  constexpr std::size_t kSpan = Codes<Format>::kSpan;
+  panel.offset = Codes<Format>::kOffset;
+  for (std::size_t c = 0; c < cols; c += kSpan) {
+    const std::size_t offset = (col + c) / Format::kBlockElements * Format::kBlockBytes;
+    const std::size_t there = HWY_MIN(kSpan, cols - c);
+    const std::size_t groups = there / Format::kGroup;
+    for (std::size_t r = 0; r < rows; ++r) {
+      const std::uint8_t* bytes = w.row(row + r) + offset;
+      if (there == kSpan) {
+        unpack_span<Format>(bytes, r, c, groups, panel);
+      } else {
+        std::uint8_t padded[kSpan / Format::kBlockElements * Format::kBlockBytes + 64] = {};
+        std::memcpy(padded, bytes, there / Format::kBlockElements * Format::kBlockBytes);
+        unpack_span<Format>(padded, r, c, groups, panel);
+      }
+    }
+    transpose_span<PanelTraitsOf<Format>>(panel, c, there);
+  }
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace simd
+GEMMA_NAMESPACE_END
+HWY_AFTER_NAMESPACE();
+
+#endif  // GEMMA_SIMD_PANEL_INL_HPP_
