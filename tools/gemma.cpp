@@ -69,7 +69,8 @@ int main(int argc, char** argv) {
   console::use_binary_streams();
   try {
     const int code = parse_and_run(argc, argv);
-    return std::cout.flush() ? code : fail("cannot write to standard output", kRuntimeError);
+    const bool written = std::fflush(stdout) == 0 && std::ferror(stdout) == 0 && std::cout.flush();
+    return written ? code : fail("cannot write to standard output", kRuntimeError);
   } catch (const cli::UsageError& error) {
     return fail(error.what(), kUsageError);
   } catch (const gemma::Error& error) {

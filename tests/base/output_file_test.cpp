@@ -5,6 +5,12 @@
 #include <string>
 #include <utility>
 
+#if defined(__unix__)
+#include <sys/resource.h>
+
+#include <csignal>
+#endif
+
 #include "temp_folder.hpp"
 
 namespace {
@@ -60,22 +66,52 @@ TEST_CASE("what cannot be written is an error that names the path") {
   CHECK(taken.error().message().find("is a folder") != std::string::npos);
 }
 
-#if defined(__linux__)
+TEST_CASE("a file of another program beside it is left alone") {
+  const TempFolder folder;
+  folder.write("out.part", "half a download");
+  OutputFile file = OutputFile::create(folder.path("out")).value();
+  REQUIRE(file.write(bytes_of("ours")).ok());
+  REQUIRE(file.commit().ok());
+  CHECK(file_text(folder.path("out")) == "ours");
+  CHECK(file_text(folder.path("out.part")) == "half a download");
+  CHECK_FALSE(folder.holds("out.part2"));
+}
+
+TEST_CASE("an empty name is refused") {
+  const auto file = OutputFile::create("");
+  REQUIRE_FALSE(file.ok());
+  CHECK(file.error().code() == gemma::ErrorCode::invalid_argument);
+}
+
+#if defined(__unix__)
+TEST_CASE("devices are never replaced") {
+  const auto file = OutputFile::create("/dev/null");
+  REQUIRE_FALSE(file.ok());
+  CHECK(file.error().message().find("is a device or pipe") != std::string::npos);
+}
+
 TEST_CASE("a full disk is an error, and leaves nothing behind") {
   const TempFolder folder;
-  std::filesystem::create_symlink("/dev/full", folder.path("out.part"));
+  // A limit for files fails as a full disk does, once the signal of it is ignored.
+  struct rlimit before;
+  REQUIRE(getrlimit(RLIMIT_FSIZE, &before) == 0);
+  const auto old_action = std::signal(SIGXFSZ, SIG_IGN);
+  const struct rlimit small = {1000, before.rlim_max};
   {
-    OutputFile file = OutputFile::create(folder.path("out")).value();
+    OutputFile late = OutputFile::create(folder.path("late")).value();
+    OutputFile early = OutputFile::create(folder.path("early")).value();
+    REQUIRE(setrlimit(RLIMIT_FSIZE, &small) == 0);
     // Small writes are found out only when the buffer is written.
-    REQUIRE(file.write(bytes_of("text")).ok());
-    const gemma::Status status = file.commit();
+    REQUIRE(late.write(bytes_of(std::string(1500, 'x'))).ok());
+    const gemma::Status status = late.commit();
+    CHECK_FALSE(early.write(bytes_of(std::string(1 << 20, 'x'))).ok());
+    REQUIRE(setrlimit(RLIMIT_FSIZE, &before) == 0);
+    std::signal(SIGXFSZ, old_action);
     REQUIRE_FALSE(status.ok());
     CHECK(status.error().message().find("cannot write") != std::string::npos);
   }
-  CHECK_FALSE(folder.holds("out"));
-  CHECK_FALSE(std::filesystem::is_symlink(folder.path("out.part")));
-  std::filesystem::create_symlink("/dev/full", folder.path("out.part"));
-  OutputFile file = OutputFile::create(folder.path("out")).value();
-  CHECK_FALSE(file.write(bytes_of(std::string(1 << 20, 'x'))).ok());
+  for (const char* name : {"late", "late.part", "early", "early.part"}) {
+    CHECK_FALSE(folder.holds(name));
+  }
 }
 #endif

@@ -126,7 +126,7 @@ TEST_CASE("shards are found by their index") {
                R"({"weight_map":{"a":"one.safetensors","b":"two.safetensors"}})");
   const auto opened = safetensors::Folder::open(folder.path());
   REQUIRE(opened.ok());
-  CHECK(opened->file_count() == 2);
+  CHECK(opened->paths().size() == 2);
   CHECK(numbers_of(*opened->find_tensor("a")) == std::vector<float>{1.0f});
   CHECK(numbers_of(*opened->find_tensor("b")) == std::vector<float>{2.0f});
   CHECK(opened->find_tensor("c") == nullptr);

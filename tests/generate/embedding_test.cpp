@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -165,6 +166,22 @@ TEST_CASE("EmbeddingGemma from the folder of sentence-transformers, and as GGUF 
   folder.write("modules.json", R"([{"path": "../2_Dense", "type": "x.Dense"}])");
   CHECK(gemma::try_load(folder.path()).error().message().find("no name of a folder") !=
         std::string::npos);
+}
+
+TEST_CASE("dense modules that are not numbers are an error") {
+  const TempFolder folder;
+  std::string bytes = file_text(data_path("golden/embedding-gemma.gguf"));
+  const gemma::gguf::File file =
+      gemma::gguf::File::open(data_path("golden/embedding-gemma.gguf")).value();
+  const float nan = std::nanf("");
+  const gemma::TensorView& dense = *file.find_tensor("dense_3.weight");
+  std::memcpy(&bytes[static_cast<std::size_t>(dense.data.data() - file.bytes().data())], &nan,
+              sizeof nan);
+  folder.write("damaged.gguf", bytes);
+  Session session(gemma::load(folder.path("damaged.gguf")));
+  const auto embedding = session.try_embed("hello");
+  REQUIRE_FALSE(embedding.ok());
+  CHECK(embedding.error().message().find("not numbers") != std::string::npos);
 }
 
 TEST_CASE("a model for embeddings refuses to continue texts, and embeds them from BOS to EOS") {

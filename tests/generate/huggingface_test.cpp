@@ -219,6 +219,19 @@ TEST_CASE("a config.json that makes no sense is refused with its key") {
                  "key 'num_kv_shared_layers' is 35 of 35 layers"));
   CHECK(contains(error(R"({"model_type": "gemma3n", "activation_sparsity_pattern": 1.5})"),
                  "activation_sparsity_pattern"));
+  CHECK(contains(error(R"({"model_type": "gemma3n", "altup_num_inputs": 1})"), "AltUp stream"));
+  CHECK(contains(error(R"({"model_type": "gemma3n", "altup_num_inputs": 4000000})"), "AltUp stream"));
+  CHECK(contains(error(R"({"model_type": "gemma3n", "hidden_size_per_layer_input": 0})"),
+                 "the width of per-layer embeddings is 0"));
+  CHECK(contains(error(R"({"model_type": "gemma3", "query_pre_attn_scalar": 1e300})"),
+                 "key 'query_pre_attn_scalar' is 1e+300"));
+  CHECK(contains(error(R"({"model_type": "gemma3", "use_bidirectional_attention": 1e18})"),
+                 "key 'use_bidirectional_attention' is neither true nor false"));
+  CHECK(contains(error(R"({"model_type": "gemma4_text", "global_head_dim": 2147483646})"),
+                 "key 'global_head_dim' is 2147483646; no model has heads of that size"));
+  CHECK(contains(error(R"({"model_type": "gemma4_text", "rope_parameters": {"full_attention":
+                         {"rope_type": "proportional", "partial_rotary_factor": -0.5}}})"),
+                 "partial_rotary_factor' is -0.5"));
 }
 
 TEST_CASE("every tensor that a folder lacks is named as the folder would name it") {

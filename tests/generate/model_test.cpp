@@ -42,30 +42,20 @@ void write_damaged(const TempFolder& folder, const std::string& tensor, std::uin
   folder.write("damaged.gguf", bytes);
 }
 
-}  // namespace
-
-TEST_CASE("a folder is found by any safetensors file in it") {
-  const HuggingFaceFolder folder("gemma3_swa");
-  const Model by_folder = gemma::load(folder.path());
-  const Model by_file = gemma::load(folder.files().path("model.safetensors"));
-  CHECK(by_file.source().format() == by_folder.source().format());
-  CHECK(by_file.config().vocab_size == by_folder.config().vocab_size);
-  folder.files().write("renamed.gguf", file_text(folder.files().path("model.safetensors")));
-  CHECK(error_of(folder.files().path("renamed.gguf")).empty());
-}
-
-TEST_CASE("a model in several GGUF files is loaded by the first of them") {
-  // The tiny model, every third tensor in each of three parts.
+/// The tiny model as m-00001-of-00003.gguf …, every third tensor in each; the second part may say
+/// another number of itself, and the first another number of tensors.
+void write_parts(const TempFolder& folder, std::uint32_t second = 1, std::size_t missing = 0) {
   const gemma::gguf::File whole =
       gemma::gguf::File::open(data_path("tiny-gemma3.gguf")).value();
-  const TempFolder folder;
   for (std::uint32_t part = 0; part < 3; ++part) {
     gemma::gguf::Metadata metadata;
     if (part == 0) {
       for (const gemma::gguf::Entry& entry : whole.entries()) metadata.add(entry);
     }
-    metadata.add_uint("split.no", part);
+    metadata.add_uint("split.no", part == 1 ? second : part);
     metadata.add_uint("split.count", 3);
+    metadata.add_uint("split.tensors.count",
+                      static_cast<std::uint32_t>(whole.tensors().size() + missing));
     std::vector<gemma::gguf::TensorInfo> infos;
     std::vector<const gemma::TensorView*> tensors;
     for (std::size_t i = part; i < whole.tensors().size(); i += 3) {
@@ -79,6 +69,23 @@ TEST_CASE("a model in several GGUF files is loaded by the first of them") {
     for (const gemma::TensorView* tensor : tensors) REQUIRE(writer.append(tensor->data).ok());
     REQUIRE(writer.finish().ok());
   }
+}
+
+}  // namespace
+
+TEST_CASE("a folder is found by any safetensors file in it") {
+  const HuggingFaceFolder folder("gemma3_swa");
+  const Model by_folder = gemma::load(folder.path());
+  const Model by_file = gemma::load(folder.files().path("model.safetensors"));
+  CHECK(by_file.source().format() == by_folder.source().format());
+  CHECK(by_file.config().vocab_size == by_folder.config().vocab_size);
+  folder.files().write("renamed.gguf", file_text(folder.files().path("model.safetensors")));
+  CHECK(error_of(folder.files().path("renamed.gguf")).empty());
+}
+
+TEST_CASE("a model in several GGUF files is loaded by the first of them") {
+  const TempFolder folder;
+  write_parts(folder);
   const Model parts = gemma::load(folder.path("m-00001-of-00003.gguf"));
   CHECK(parts.source().format() == "GGUF v3 in 3 parts");
   const std::vector<TokenId> ids = {2, 10, 20};
@@ -88,6 +95,15 @@ TEST_CASE("a model in several GGUF files is loaded by the first of them") {
   folder.remove("m-00003-of-00003.gguf");
   CHECK(contains(error_of(folder.path("m-00001-of-00003.gguf")),
                  folder.path("m-00003-of-00003.gguf") + " is missing"));
+}
+
+TEST_CASE("parts that do not belong together are refused") {
+  const TempFolder folder;
+  const std::string first = folder.path("m-00001-of-00003.gguf");
+  write_parts(folder, 2);
+  CHECK(contains(error_of(first), "says that it is part 3 of 3, expected part 2 of 3"));
+  write_parts(folder, 1, 1);
+  CHECK(contains(error_of(first), "tensors, but the first says"));
 }
 
 TEST_CASE("what is no model is refused by its path") {

@@ -203,12 +203,28 @@ TEST_CASE("weights that are not numbers are refused by name, and nothing is left
   std::memcpy(&bytes[8 + header + begin + 40], &nan, sizeof nan);
   folder.files().write("model.safetensors", bytes);
   const TempFolder out;
-  const auto report = quantize(gemma::load(folder.path()), *find_quantize_scheme("q8_0"),
-                               out.path("out.gguf"));
-  CHECK(message_of(report) ==
-        folder.path() + ": tensor '" + name + "' holds a value that is not a number");
-  CHECK_FALSE(out.holds("out.gguf"));
-  CHECK_FALSE(out.holds("out.gguf.part"));
+  for (const char* scheme : {"q8_0", "f32"}) {
+    const auto report = quantize(gemma::load(folder.path()), *find_quantize_scheme(scheme),
+                                 out.path("out.gguf"));
+    CHECK(message_of(report) ==
+          folder.path() + ": tensor '" + name + "' holds a value that is not a number");
+    CHECK_FALSE(out.holds("out.gguf"));
+    CHECK_FALSE(out.holds("out.gguf.part"));
+  }
+}
+
+TEST_CASE("a model's own file may be replaced, but no part of several") {
+  const HuggingFaceFolder folder("gemma3_swa");
+  const std::string part = folder.files().path("model.safetensors");
+  const gemma::QuantizeScheme& scheme = *find_quantize_scheme("q8_0");
+  const std::string before = file_text(part);
+  CHECK(message_of(quantize(gemma::load(folder.path()), scheme, part)) ==
+        part + ": is a part of the model itself; give another name");
+  CHECK(file_text(part) == before);
+  const TempFolder out;
+  out.write("model.gguf", file_text(data_path("tiny-gemma3.gguf")));
+  REQUIRE(quantize(gemma::load(out.path("model.gguf")), scheme, out.path("model.gguf")).ok());
+  CHECK(gemma::try_load(out.path("model.gguf")).ok());
 }
 
 TEST_CASE("progress reaches its total, and can cancel, and nothing is left behind then") {

@@ -232,6 +232,14 @@ class Embed(Case):
         self.assertNotAlmostEqual(sum(x * x for x in raw), 1, places=2)
         self.assertEqual(len(self.out("embed", MODEL, "--text", "hello").split()), len(raw))
 
+    def test_what_cannot_be_written_is_an_error(self):
+        if not os.path.exists("/dev/full"):
+            self.skipTest("there is no /dev/full here")
+        with open("/dev/full", "wb") as full:
+            result = subprocess.run([GEMMA, "embed", MODEL, "--text", "a"], stdout=full, stderr=subprocess.PIPE)
+        self.assertEqual(result.returncode, 1)
+        self.assertIn(b"cannot write to standard output", result.stderr)
+
     def test_text_file_and_errors(self):
         a = self.out("embed", MODEL, "--text", "hello")
         self.assertEqual(a, self.out("embed", MODEL, "--file", "-", stdin=b"hello"))

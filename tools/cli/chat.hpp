@@ -120,6 +120,9 @@ inline void chat_command(Conversation& chat, const std::string& line) {
 inline int chat(const ChatOptions& o) {
   check(o.generate);
   const gemma::Model model = gemma::load(o.engine.model);
+  if (model.config().bidirectional) {
+    throw std::runtime_error(model.path() + ": this model makes embeddings, see `gemma embed`");
+  }
   remark_on_chat_format(model);
   Conversation conversation(model, o);
   std::cout << "Chat with " << gemma::family_name(model.config().family)

@@ -30,7 +30,6 @@ inline int embed(const EmbedArguments& a) {
     print_json({{"tokens", session.position()}, {"embedding", embedding}});
   } else {
     for (const float x : embedding) std::printf("%.9g\n", static_cast<double>(x));
-    std::fflush(stdout);
   }
   return 0;
 }

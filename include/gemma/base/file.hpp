@@ -14,10 +14,14 @@
 
 GEMMA_NAMESPACE_BEGIN
 
-enum class PathKind { nothing, file, folder };
+/// `other`: a device, a pipe, a socket.
+enum class PathKind { nothing, file, folder, other };
 
-/// What `path` (UTF-8) leads to; a device or pipe counts as a file.
+/// What `path` (UTF-8) leads to.
 PathKind path_kind(const std::string& path);
+
+/// Whether both paths lead to the same file, by whatever names.
+bool same_file(const std::string& a, const std::string& b);
 
 /// The bytes of a file. Movable; views of bytes() stay valid while the object, or the one it was
 /// moved to, lives. A mapped file must not be truncated meanwhile: touching lost pages ends the

@@ -13,8 +13,8 @@
 
 GEMMA_NAMESPACE_BEGIN
 
-/// Writes to PATH.part beside the path; commit() gives it its name. Without commit() nothing is
-/// left behind, and a file that was there before stays as it was.
+/// Writes to a new file beside the path, PATH.part or PATH.part2 …; commit() gives it its name. Without
+/// commit() nothing is left behind, and a file that was there before stays as it was.
 class OutputFile {
  public:
   /// `path` is UTF-8, on Windows too.
@@ -33,9 +33,11 @@ class OutputFile {
   struct Close {
     void operator()(std::FILE* file) const { std::fclose(file); }
   };
-  OutputFile(std::string path, std::FILE* file) : path_(std::move(path)), file_(file) {}
+  OutputFile(std::string path, std::string part, std::FILE* file)
+      : path_(std::move(path)), part_(std::move(part)), file_(file) {}
 
   std::string path_;
+  std::string part_;
   std::unique_ptr<std::FILE, Close> file_;  ///< null once committed, or moved from
   std::uint64_t size_ = 0;
 };

@@ -43,7 +43,7 @@ class Folder {
   std::string unsupported_type(const std::string& name) const;
   /// Bytes of all files.
   std::uint64_t file_bytes() const;
-  std::size_t file_count() const { return files_.size(); }
+  std::vector<std::string> paths() const;
 
  private:
   Status add_file(const std::string& path);

@@ -56,6 +56,7 @@ class Source final : public ModelSource {
   const TensorView* find_tensor(const std::string& name) const override;
   std::string name() const override { return file().name(); }
   std::string format() const override;
+  std::vector<std::string> files() const override;
   std::uint64_t file_bytes() const override;
   const std::vector<TensorView>& tensors() const override { return tensors_; }
   std::vector<std::string> gguf_names() const override;

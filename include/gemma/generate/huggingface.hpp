@@ -41,6 +41,7 @@ class Source final : public ModelSource {
   std::string why_missing(const std::string& gguf_name) const override;
   float norm_offset() const override { return traits_of(config_.family).norm_offset; }
   std::string format() const override;
+  std::vector<std::string> files() const override;
   std::uint64_t file_bytes() const override;
   const std::vector<TensorView>& tensors() const override { return files_.tensors(); }
   std::vector<std::string> gguf_names() const override;

@@ -42,7 +42,9 @@ class ModelSource : public TensorSource {
  public:
   /// "GGUF v3", for people.
   virtual std::string format() const = 0;
-  /// Bytes of all files that hold tensors.
+  /// The files that hold tensors.
+  virtual std::vector<std::string> files() const = 0;
+  /// Bytes of all of them.
   virtual std::uint64_t file_bytes() const = 0;
   /// All tensors of the model, by their own names.
   virtual const std::vector<TensorView>& tensors() const = 0;

@@ -36,7 +36,8 @@ struct Widths {
       keys = (std::max)(keys, layer.kv_heads * layer.head_dim);
       ffn = (std::max)(ffn, layer.ffn_width);
     }
-    input = (std::max)({input, queries, ffn, config.expert_width, config.ple_width, rank});
+    input = (std::max)({input, queries, ffn, config.expert_width, config.ple_width, rank,
+                        config.altup_streams});
   }
 };
 

@@ -27,6 +27,10 @@ GEMMA_INLINE PathKind path_kind(const std::string& path) {
   return detail::SystemFile::kind(path);
 }
 
+GEMMA_INLINE bool same_file(const std::string& a, const std::string& b) {
+  return detail::SystemFile::same(a, b);
+}
+
 GEMMA_INLINE void MappedFile::Release::operator()(const std::uint8_t* data) const {
   if (mapped) {
     detail::SystemFile::unmap(data, size);

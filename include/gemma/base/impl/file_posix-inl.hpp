@@ -37,7 +37,14 @@ class SystemFile {
   static PathKind kind(const std::string& path) {
     struct stat info;
     if (::stat(path.c_str(), &info) != 0) return PathKind::nothing;
-    return S_ISDIR(info.st_mode) ? PathKind::folder : PathKind::file;
+    if (S_ISDIR(info.st_mode)) return PathKind::folder;
+    return S_ISREG(info.st_mode) ? PathKind::file : PathKind::other;
+  }
+
+  static bool same(const std::string& a, const std::string& b) {
+    struct stat first, second;
+    return ::stat(a.c_str(), &first) == 0 && ::stat(b.c_str(), &second) == 0 &&
+           first.st_dev == second.st_dev && first.st_ino == second.st_ino;
   }
 
   Status open() {
@@ -94,8 +101,10 @@ class SystemFile {
   std::uint64_t size_ = 0;
 };
 
-inline std::FILE* open_for_writing(const std::string& path) {
-  return std::fopen(path.c_str(), "wb");
+/// A new file; null, with errno EEXIST, if there is one already.
+inline std::FILE* open_new_file(const std::string& path) {
+  const int file = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  return file < 0 ? nullptr : ::fdopen(file, "wb");
 }
 
 inline void remove_file(const std::string& path) { (void)std::remove(path.c_str()); }

@@ -62,6 +62,23 @@ class SystemFile {
     return (attributes & FILE_ATTRIBUTE_DIRECTORY) != 0 ? PathKind::folder : PathKind::file;
   }
 
+  static bool same(const std::string& a, const std::string& b) {
+    const auto identity = [](const std::string& path, BY_HANDLE_FILE_INFORMATION& info) {
+      const HANDLE file = CreateFileW(wide_path(path).c_str(), 0,
+                                      FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE,
+                                      nullptr, OPEN_EXISTING, 0, nullptr);
+      if (file == INVALID_HANDLE_VALUE) return false;
+      const bool known = GetFileInformationByHandle(file, &info) != 0;
+      CloseHandle(file);
+      return known;
+    };
+    BY_HANDLE_FILE_INFORMATION first, second;
+    return identity(a, first) && identity(b, second) &&
+           first.dwVolumeSerialNumber == second.dwVolumeSerialNumber &&
+           first.nFileIndexHigh == second.nFileIndexHigh &&
+           first.nFileIndexLow == second.nFileIndexLow;
+  }
+
   Status open() {
     const std::wstring wide = wide_path(path_);
     if (wide.empty()) return file_error(path_, "the path is not valid UTF-8, or too long");
@@ -120,8 +137,9 @@ class SystemFile {
   HANDLE file_ = INVALID_HANDLE_VALUE;
 };
 
-inline std::FILE* open_for_writing(const std::string& path) {
-  return _wfopen(wide_path(path).c_str(), L"wb");
+/// A new file; null, with errno EEXIST, if there is one already.
+inline std::FILE* open_new_file(const std::string& path) {
+  return _wfopen(wide_path(path).c_str(), L"wbx");
 }
 
 inline void remove_file(const std::string& path) { DeleteFileW(wide_path(path).c_str()); }

@@ -8,25 +8,32 @@
 #include "gemma/base/output_file.hpp"
 
 GEMMA_NAMESPACE_BEGIN
-namespace detail {
-
-inline std::string part_path(const std::string& path) { return path + ".part"; }
-
-}  // namespace detail
 
 GEMMA_INLINE Result<OutputFile> OutputFile::create(const std::string& path) {
-  if (path_kind(path) == PathKind::folder) {
-    return detail::file_error(path, "is a folder; give the name of a file to write");
+  if (path.empty()) {
+    return Error(ErrorCode::invalid_argument, "the name of the file to write is empty");
   }
-  std::FILE* file = detail::open_for_writing(detail::part_path(path));
-  if (file == nullptr) return detail::system_error(path, "cannot write", errno);
-  return OutputFile(path, file);
+  const PathKind kind = path_kind(path);
+  if (kind == PathKind::folder || kind == PathKind::other) {
+    return detail::file_error(path, kind == PathKind::folder
+                                        ? "is a folder; give the name of a file to write"
+                                        : "is a device or pipe; give the name of a file to write");
+  }
+  // What another program writes, or left when it was killed, is not ours to replace.
+  constexpr int kMostParts = 100;
+  for (int i = 1; i <= kMostParts; ++i) {
+    std::string part = path + ".part" + (i == 1 ? "" : std::to_string(i));
+    std::FILE* file = detail::open_new_file(part);
+    if (file != nullptr) return OutputFile(path, std::move(part), file);
+    if (errno != EEXIST) break;
+  }
+  return detail::system_error(path, "cannot write", errno);
 }
 
 GEMMA_INLINE OutputFile::~OutputFile() {
   if (file_ == nullptr) return;
   file_.reset();
-  detail::remove_file(detail::part_path(path_));
+  detail::remove_file(part_);
 }
 
 GEMMA_INLINE Status OutputFile::write(Bytes bytes) {
@@ -38,17 +45,16 @@ GEMMA_INLINE Status OutputFile::write(Bytes bytes) {
 }
 
 GEMMA_INLINE Status OutputFile::commit() {
-  const std::string part = detail::part_path(path_);
   // What fclose() still has to write may not fit the disk.
   if (std::fclose(file_.release()) != 0) {
     const Error error = detail::system_error(path_, "cannot write", errno);
-    detail::remove_file(part);
+    detail::remove_file(part_);
     return error;
   }
-  const int code = detail::rename_file(part, path_);
+  const int code = detail::rename_file(part_, path_);
   if (code == 0) return {};
-  detail::remove_file(part);
-  return detail::system_error(path_, "cannot rename " + part + " to it", code);
+  detail::remove_file(part_);
+  return detail::system_error(path_, "cannot rename " + part_ + " to it", code);
 }
 
 GEMMA_NAMESPACE_END

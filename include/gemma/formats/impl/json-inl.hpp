@@ -2,6 +2,8 @@
 #ifndef GEMMA_FORMATS_IMPL_JSON_INL_HPP_
 #define GEMMA_FORMATS_IMPL_JSON_INL_HPP_
 
+#include <cmath>
+#include <limits>
 #include <optional>
 
 #include "gemma/formats/json.hpp"
@@ -120,7 +122,11 @@ GEMMA_INLINE Result<float> Object::number_or(const char* key, float fallback) co
   const Value* value = find(key);
   if (value == nullptr) return fallback;
   if (!value->is_number()) return mismatch(key, *value, "a number");
-  return static_cast<float>(value->get<double>());
+  const double number = value->get<double>();
+  if (std::abs(number) > double{(std::numeric_limits<float>::max)()}) {
+    return mismatch(key, *value, "a number that float32 can hold");
+  }
+  return static_cast<float>(number);
 }
 
 GEMMA_INLINE Result<bool> Object::flag_or(const char* key, bool fallback) const {

@@ -191,6 +191,12 @@ GEMMA_INLINE std::string Folder::unsupported_type(const std::string& name) const
   return found == unsupported_.end() ? std::string() : found->second;
 }
 
+GEMMA_INLINE std::vector<std::string> Folder::paths() const {
+  std::vector<std::string> paths;
+  for (const MappedFile& file : files_) paths.push_back(file.path());
+  return paths;
+}
+
 GEMMA_INLINE std::uint64_t Folder::file_bytes() const {
   std::uint64_t sum = 0;
   for (const MappedFile& file : files_) sum += file.bytes().size();

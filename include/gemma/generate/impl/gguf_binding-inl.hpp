@@ -402,7 +402,23 @@ GEMMA_INLINE Result<Source> Source::open(const std::string& path) {
                                       " parts, and " + part + " is missing");
     }
     GEMMA_TRY_ASSIGN(File file, File::open(part));
+    GEMMA_TRY_ASSIGN(const std::uint64_t own, file.get_uint_or("split.no", 0));
+    GEMMA_TRY_ASSIGN(const std::uint64_t count, file.get_uint_or("split.count", 1));
+    if (own != i || count != parts) {
+      return Error(ErrorCode::format,
+                   part + ": says that it is part " + std::to_string(own + 1) + " of " +
+                       std::to_string(count) + ", expected part " + std::to_string(i + 1) + " of " +
+                       std::to_string(parts));
+    }
     GEMMA_TRY(source.add(std::move(file)));
+  }
+  const std::uint64_t found = source.tensors_.size();
+  GEMMA_TRY_ASSIGN(const std::uint64_t tensors,
+                   source.file().get_uint_or("split.tensors.count", found));
+  if (tensors != found) {
+    return Error(ErrorCode::format, path + ": the parts hold " + std::to_string(found) +
+                                        " tensors, but the first says " +
+                                        std::to_string(tensors) + "; are they of one model?");
   }
   return source;
 }
@@ -415,6 +431,12 @@ GEMMA_INLINE const TensorView* Source::find_tensor(const std::string& name) cons
 GEMMA_INLINE std::string Source::format() const {
   const std::string version = "GGUF v" + std::to_string(file().version());
   return files_.size() == 1 ? version : version + " in " + std::to_string(files_.size()) + " parts";
+}
+
+GEMMA_INLINE std::vector<std::string> Source::files() const {
+  std::vector<std::string> paths;
+  for (const File& part : files_) paths.push_back(part.name());
+  return paths;
 }
 
 GEMMA_INLINE std::uint64_t Source::file_bytes() const {

@@ -293,6 +293,14 @@ GEMMA_INLINE Status Source::open_dense_modules() {
   return {};
 }
 
+GEMMA_INLINE std::vector<std::string> Source::files() const {
+  std::vector<std::string> paths = files_.paths();
+  for (const safetensors::Folder& folder : dense_files_) {
+    for (std::string& path : folder.paths()) paths.push_back(std::move(path));
+  }
+  return paths;
+}
+
 GEMMA_INLINE std::uint64_t Source::file_bytes() const {
   std::uint64_t sum = files_.file_bytes();
   for (const safetensors::Folder& folder : dense_files_) sum += folder.file_bytes();
@@ -336,7 +344,7 @@ GEMMA_INLINE std::string Source::why_missing(const std::string& gguf_name) const
 }
 
 GEMMA_INLINE std::string Source::format() const {
-  const std::size_t n = files_.file_count();
+  const std::size_t n = files_.paths().size();
   return "Hugging Face folder, " + (n == 1 ? "one file" : std::to_string(n) + " files");
 }
 

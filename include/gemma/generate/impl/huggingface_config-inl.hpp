@@ -68,7 +68,9 @@ inline Result<Rope> read_rope(const json::Object& keys, float base) {
   if (type == "linear") return rope;
   if (type == "proportional") {
     GEMMA_TRY_ASSIGN(rope.rotated, keys.number_or("partial_rotary_factor", 1.0f));
-    return rope;
+    if (rope.rotated >= 0.0f && rope.rotated <= 1.0f) return rope;
+    return keys.error("partial_rotary_factor", "is " + std::to_string(rope.rotated) +
+                                                   ", expected a number from 0 to 1");
   }
   return keys.error("rope_type", "is '" + type + "', expected default, linear or proportional");
 }
@@ -204,17 +206,24 @@ inline Status read_gemma4_layers(const json::Object& keys, const std::vector<boo
 }
 
 /// Proportional RoPE: the first pairs turn as usual, the others not at all.
-inline void divide_frequencies(float rotated, const std::vector<bool>& local, Config& config) {
+inline Status divide_frequencies(const json::Object& keys, float rotated,
+                                 const std::vector<bool>& local, Config& config) {
   constexpr float kNever = 1e30f;
+  constexpr std::size_t kMostDims = 65536;
   for (std::size_t i = 0; i < config.layers.size(); ++i) {
     LayerConfig& layer = config.layers[i];
     if (local[i]) continue;
+    if (layer.head_dim > kMostDims) {
+      return keys.error("global_head_dim", "is " + std::to_string(layer.head_dim) +
+                                               "; no model has heads of that size");
+    }
     const std::size_t pairs = layer.head_dim / 2;
     const auto turning = static_cast<std::size_t>(rotated * static_cast<float>(pairs));
     config.rope_divisors.assign(pairs, kNever);
     std::fill_n(config.rope_divisors.begin(), (std::min)(turning, pairs), 1.0f);
     layer.rope_divided = true;
   }
+  return {};
 }
 
 inline Status read_layers(const json::Object& keys, const Defaults& defaults, std::size_t layers,
@@ -256,7 +265,9 @@ inline Status read_layers(const json::Object& keys, const Defaults& defaults, st
   }
   if (defaults.family != Family::gemma4) return {};
   GEMMA_TRY(read_gemma4_layers(keys, local, config));
-  if (ropes.global.rotated < 1.0f) divide_frequencies(ropes.global.rotated, local, config);
+  if (ropes.global.rotated < 1.0f) {
+    GEMMA_TRY(divide_frequencies(keys, ropes.global.rotated, local, config));
+  }
   GEMMA_TRY_ASSIGN(const bool double_wide, keys.flag_or("use_double_wide_mlp", false));
   for (std::size_t i = layers - shared; double_wide && i < layers; ++i) {
     config.layers[i].ffn_width *= 2;
@@ -309,6 +320,9 @@ GEMMA_INLINE Result<Config> read_config(const json::Value& document, const std::
   }
   // Of Gemma 4 "vision" means images only.
   const json::Value* both_ways = keys.find("use_bidirectional_attention");
+  if (both_ways != nullptr && !both_ways->is_boolean() && !both_ways->is_string()) {
+    return keys.error("use_bidirectional_attention", "is neither true nor false");
+  }
   config.bidirectional = both_ways != nullptr && (*both_ways == true || *both_ways == "all");
   if (config.bidirectional && config.family != Family::gemma3) {
     return keys.error("use_bidirectional_attention",

@@ -100,14 +100,17 @@ GEMMA_INLINE Result<Model> try_load(const std::string& path, const LoadOptions& 
                                         " pieces, but the embedding only " +
                                         std::to_string(config.vocab_size) + " rows");
   }
-  GEMMA_TRY_ASSIGN(Tokenizer tokenizer, Tokenizer::create(std::move(vocabulary)));
-  std::vector<TokenId> stop_ids = detail::find_stop_ids(*source, tokenizer);
+  Result<Tokenizer> tokenizer = Tokenizer::create(std::move(vocabulary));
+  if (!tokenizer.ok()) {
+    return Error(tokenizer.error().code(), path + ": " + tokenizer.error().message());
+  }
+  std::vector<TokenId> stop_ids = detail::find_stop_ids(*source, *tokenizer);
   std::string remark = detail::remark_on_template(*source, config);
   if (!remark.empty() && options.log) options.log(LogLevel::warning, remark);
   const ChatFormat chat_format = detail::chat_format_of(config.family);
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
   Model model(std::make_shared<const Model::Data>(
-      Model::Data{path, source, std::move(config), std::move(weights), std::move(tokenizer),
+      Model::Data{path, source, std::move(config), std::move(weights), std::move(*tokenizer),
                   std::move(stop_ids), chat_format, std::move(remark), took.count()}));
   return model;
 }

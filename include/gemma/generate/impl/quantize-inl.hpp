@@ -108,7 +108,9 @@ struct TensorJob {
   float offset = 0.0f;
 
   bool copies() const {
-    return numbers.empty() && factor == 1.0f && offset == 0.0f && parts[0]->type == info.type;
+    // Floats are looked at, though they stay as they are.
+    return numbers.empty() && factor == 1.0f && offset == 0.0f && parts[0]->type == info.type &&
+           quant::block_elements(info.type) > 1;
   }
 };
 
@@ -303,6 +305,14 @@ GEMMA_INLINE Result<QuantizeReport> quantize(const Model& model, const QuantizeS
                                              const std::string& path,
                                              const QuantizeOptions& options) {
   constexpr std::uint32_t kQuantizationVersion = 2;  // of ggml's block layouts
+  const std::vector<std::string> files = model.source().files();
+  const bool whole = model.source().gguf_file() != nullptr && files.size() == 1;
+  for (const std::string& file : files) {
+    if (!whole && same_file(file, path)) {
+      return Error(ErrorCode::invalid_argument,
+                   path + ": is a part of the model itself; give another name");
+    }
+  }
   GEMMA_TRY_ASSIGN(gguf::Metadata metadata, detail::metadata_of(model));
   metadata.add_uint("general.quantization_version", kQuantizationVersion);
   metadata.add_uint("general.file_type", scheme.file_type);

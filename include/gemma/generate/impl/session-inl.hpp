@@ -43,6 +43,11 @@ inline bool all_finite(Span<const float> x) {
   return largest < kInfinity;
 }
 
+inline Error not_numbers(const std::string& path) {
+  return Error(ErrorCode::format, path + ": what the model computes are not numbers; its weights are "
+                                         "damaged: get the file again");
+}
+
 /// Asks for the logits after the last token.
 inline Outputs last_logits_into(std::vector<float>& logits) {
   Outputs outputs;
@@ -171,9 +176,7 @@ GEMMA_INLINE Status Session::forward(Span<const TokenId> ids, const Outputs& out
   GEMMA_TRY(runner_->forward(ids, checked));
   if (finite) return {};
   reset();
-  return Error(ErrorCode::format, model_.path() +
-                                      ": what the model computes are not numbers; its weights are "
-                                      "damaged: get the file again");
+  return detail::not_numbers(model_.path());
 }
 
 GEMMA_INLINE Status Session::check_generates() const {
@@ -260,6 +263,7 @@ GEMMA_INLINE Result<std::vector<float>> Session::try_embed(Span<const TokenId> i
   const double length = options.normalise && squares > 0.0 ? std::sqrt(squares) : 1.0;
   std::vector<float> embedding;
   for (const double value : sum) embedding.push_back(static_cast<float>(value / length));
+  if (!detail::all_finite(Span<const float>(embedding))) return detail::not_numbers(model_.path());
   return embedding;
 }
 

@@ -34,15 +34,19 @@ GEMMA_INLINE Status check_config(const Config& config, const std::string& source
   if (!(config.norm_eps >= 0.0f) || !(config.norm_eps < 1.0f)) {
     return wrong("the RMSNorm epsilon " + std::to_string(config.norm_eps) + " is not in [0, 1)");
   }
-  if (!std::isfinite(config.attention_scale) || !(config.attention_softcap >= 0.0f) ||
-      !(config.final_softcap >= 0.0f) || !std::isfinite(config.attention_softcap) ||
-      !std::isfinite(config.final_softcap)) {
-    return wrong("an attention scale or soft-cap is negative or not a number");
+  if (!(config.attention_scale > 0.0f) || !std::isfinite(config.attention_scale) ||
+      !(config.attention_softcap >= 0.0f) || !std::isfinite(config.attention_softcap) ||
+      !(config.final_softcap >= 0.0f) || !std::isfinite(config.final_softcap)) {
+    return wrong("an attention scale or soft-cap is zero, negative or not a number");
   }
-  if (config.altup_streams == 0 || config.altup_active >= config.altup_streams) {
+  const bool altup = config.family == Family::gemma3n;
+  constexpr std::size_t kMostStreams = 64;
+  if (config.altup_streams < (altup ? 2 : 1) || config.altup_streams > kMostStreams ||
+      config.altup_active >= config.altup_streams) {
     return wrong("AltUp stream " + std::to_string(config.altup_active) + " of " +
-                 std::to_string(config.altup_streams) + " does not exist");
+                 std::to_string(config.altup_streams) + " makes no sense");
   }
+  if (altup && config.ple_width == 0) return wrong("the width of per-layer embeddings is 0");
   if (config.experts_used > config.experts || (config.experts > 0) != (config.experts_used > 0) ||
       (config.experts > 0 && config.expert_width == 0)) {
     return wrong(std::to_string(config.experts_used) + " experts of width " +
