@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
@@ -56,14 +57,27 @@ TEST_CASE("a file is mapped with all its bytes") {
 
 TEST_CASE("a file can be read into memory instead") {
   const TemporaryFile source("file_test_read.tmp", std::string(100000, 'y'));
-  auto opened = MappedFile::read(source.path());
+  auto opened = MappedFile::open(source.path(), gemma::FileAccess::memory);
   REQUIRE_MESSAGE(opened.ok(), opened.error().message());
   const MappedFile file = *std::move(opened);
   CHECK_FALSE(file.is_mapped());
   CHECK(reinterpret_cast<std::uintptr_t>(file.bytes().data()) % 64 == 0);
   CHECK(text_of(file) == std::string(100000, 'y'));
   file.advise_willneed(0, 100);
-  CHECK_FALSE(MappedFile::read("no/such/file").ok());
+  CHECK_FALSE(MappedFile::open("no/such/file", gemma::FileAccess::memory).ok());
+}
+
+TEST_CASE("a large file is the same bytes however it is opened") {
+  std::string text(40u << 20, ' ');
+  for (std::size_t i = 0; i < text.size(); i += 4093) text[i] = static_cast<char>('a' + i % 23);
+  const TemporaryFile source("file_test_large.tmp", text);
+  for (const auto access : {gemma::FileAccess::map, gemma::FileAccess::memory,
+                            gemma::FileAccess::fastest}) {
+    const auto file = MappedFile::open(source.path(), access);
+    REQUIRE_MESSAGE(file.ok(), file.error().message());
+    CHECK(std::equal(text.begin(), text.end(), file->bytes().begin(), file->bytes().end(),
+                     [](char a, std::uint8_t b) { return static_cast<std::uint8_t>(a) == b; }));
+  }
 }
 
 TEST_CASE("views stay valid when the file object moves") {

@@ -119,7 +119,7 @@ inline void chat_command(Conversation& chat, const std::string& line) {
 
 inline int chat(const ChatOptions& o) {
   check(o.generate);
-  const gemma::Model model = gemma::load(o.engine.model);
+  const gemma::Model model = o.engine.load();
   if (model.config().bidirectional) {
     throw std::runtime_error(model.path() + ": this model makes embeddings, see `gemma embed`");
   }
@@ -145,6 +145,7 @@ inline void add_chat(CLI::App& app, Action& action) {
   CLI::App* sub = app.add_subcommand("chat", "Talk with an instruction-tuned model");
   auto o = std::make_shared<ChatOptions>();
   o->engine.add_to(*sub);
+  o->engine.add_two_pass_head(*sub);
   add_sampling(*sub, o->generate);
   sub->add_option("--system", o->system, "what the model is to know about its task");
   sub->add_flag("--thinking", o->thinking, "Gemma 4: let the model think before it answers");

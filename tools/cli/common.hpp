@@ -190,6 +190,8 @@ struct EngineOptions {
   std::size_t threads = 0;
   std::size_t context = 0;
   std::size_t batch = 512;
+  bool two_pass_head = false;
+  std::string access = "auto";
 
   /// `context_default`: what --ctx 0 means.
   void add_to(CLI::App& app,
@@ -211,8 +213,25 @@ struct EngineOptions {
                                "else f16")
         ->check(CLI::IsMember(kv_names()));
   }
+  void add_two_pass_head(CLI::App& app) {
+    app.add_flag("--two-pass-head", two_pass_head,
+                 "find the likeliest tokens in a 4-bit copy of the output head first: the same "
+                 "answers, faster on small models, 0.6 bytes of memory more per weight of the head");
+  }
   void add_model(CLI::App& app) {
     app.add_option("MODEL", model, "a GGUF file, or a Hugging Face folder (or a .safetensors file in it)")->required();
+    app.add_option("--weights", access,
+                   "map: read them from the file as they are used; memory: all at once; auto: into "
+                   "memory where that makes decoding faster and a quarter of the memory suffices")
+        ->check(CLI::IsMember({"auto", "map", "memory"}))
+        ->capture_default_str();
+  }
+
+  gemma::Model load() const {
+    gemma::LoadOptions options;
+    if (access == "map") options.access = gemma::FileAccess::map;
+    if (access == "memory") options.access = gemma::FileAccess::memory;
+    return gemma::load(model, options);
   }
 
   gemma::SessionOptions session_options() const {
@@ -220,6 +239,7 @@ struct EngineOptions {
     options.context = context;
     options.threads = threads;
     options.batch = batch;
+    options.two_pass_head = two_pass_head;
     if (backend == "cpu") options.backend = gemma::Backend::cpu;
     if (backend == "opencl") options.backend = gemma::Backend::opencl;
     for (const gemma::simd::KvType type : kKvTypes) {

@@ -16,7 +16,7 @@ struct EmbedArguments {
 };
 
 inline int embed(const EmbedArguments& a) {
-  const gemma::Model model = gemma::load(a.engine.model);
+  const gemma::Model model = a.engine.load();
   gemma::Session session(model, a.engine.session_options());
   Interrupt interrupt(session);
   gemma::EmbedOptions options;

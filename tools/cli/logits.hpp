@@ -137,7 +137,7 @@ inline void print_position(std::size_t position, Span<const float> row, std::siz
 
 inline int logits(const LogitsOptions& o) {
   const std::vector<TokenId>& ids = *o.ids;
-  const gemma::Model model = gemma::load(o.engine.model);
+  const gemma::Model model = o.engine.load();
   const std::size_t rows = o.last == 0 ? ids.size() : (std::min)(o.last, ids.size());
   Evaluator evaluator(o.engine, model, o.reference, ids.size());
   ProgressLine progress("tokens");
@@ -203,7 +203,7 @@ inline std::vector<std::vector<TokenId>> windows_of(const ScoreOptions& o,
 }
 
 inline int score(const ScoreOptions& o) {
-  const gemma::Model model = gemma::load(o.engine.model);
+  const gemma::Model model = o.engine.load();
   const std::vector<std::vector<TokenId>> windows = windows_of(o, model);
   std::size_t total = 0;
   std::size_t longest = 0;

@@ -45,7 +45,7 @@ inline int quantize(const QuantizeArguments& a) {
   if (!a.force && gemma::path_kind(a.out) == gemma::PathKind::file) {
     throw std::runtime_error(a.out + ": this file exists; --force replaces it");
   }
-  const gemma::Model model = gemma::load(a.model);
+  const gemma::Model model = gemma::load(a.model, {{}, gemma::FileAccess::map});
   const StopFlag stop;
   ProgressLine line("MB");
   gemma::QuantizeOptions options;

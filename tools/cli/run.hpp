@@ -39,7 +39,7 @@ inline void check(const gemma::GenerateOptions& options) {
 
 inline int run(const RunOptions& o) {
   check(o.generate);
-  const gemma::Model model = gemma::load(o.engine.model);
+  const gemma::Model model = o.engine.load();
   const std::vector<TokenId> prompt = prompt_of(o, model);
   gemma::Session session(model, o.engine.session_options());
   Interrupt interrupt(session);
@@ -109,6 +109,7 @@ inline void add_run(CLI::App& app, Action& action) {
   CLI::App* sub = app.add_subcommand("run", "Continue a prompt and stream the text");
   auto o = std::make_shared<RunOptions>();
   o->engine.add_to(*sub);
+  o->engine.add_two_pass_head(*sub);
   CLI::Option_group* prompt = sub->add_option_group("prompt", "what to continue (one of)");
   add_text(*prompt, "--prompt", o->prompt, "the text itself");
   add_text(*prompt, "--prompt-file", o->prompt_file, "a file with the text; - is standard input");

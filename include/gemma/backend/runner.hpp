@@ -21,6 +21,9 @@ using HiddenSink = std::function<void(std::size_t index, Span<const float> hidde
 /// What a forward pass is to hand out, in the order of the tokens.
 struct Outputs {
   std::size_t logit_rows = 0;  ///< logits after the last so many tokens go to `logits`
+  /// Only the `top` largest logits of a row matter, and those equal to the last of them: any other
+  /// may be −infinity. 0: all.
+  std::size_t top = 0;
   LogitsSink logits;
   HiddenSink hidden;           ///< if set: the hidden states of all tokens
 };

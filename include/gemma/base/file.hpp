@@ -23,6 +23,11 @@ PathKind path_kind(const std::string& path);
 /// Whether both paths lead to the same file, by whatever names.
 bool same_file(const std::string& a, const std::string& b);
 
+/// How to have the bytes of a file. `map`: pages are read when touched, and given back when memory is
+/// short. `memory`: all of it is read at once. `fastest`: the latter if the system holds the file in
+/// small pages, could have huge ones, and the file is at most a quarter of the machine's memory.
+enum class FileAccess { map, memory, fastest };
+
 /// The bytes of a file. Movable; views of bytes() stay valid while the object, or the one it was
 /// moved to, lives. A mapped file must not be truncated meanwhile: touching lost pages ends the
 /// process.
@@ -30,10 +35,7 @@ class MappedFile {
  public:
   /// `path` is UTF-8, on Windows too. Errors: no such file, no permission, not a regular file, an
   /// empty file, too little memory.
-  static Result<MappedFile> open(const std::string& path);
-
-  /// The same, but all of it read into memory: for files that may change meanwhile.
-  static Result<MappedFile> read(const std::string& path);
+  static Result<MappedFile> open(const std::string& path, FileAccess access = FileAccess::map);
 
   /// All of the file, at least one byte, 64-byte aligned.
   Bytes bytes() const { return Bytes(data_.get(), size_); }
@@ -51,8 +53,6 @@ class MappedFile {
     void operator()(const std::uint8_t* data) const;
   };
   using Data = std::unique_ptr<const std::uint8_t, Release>;
-
-  static Result<MappedFile> load(const std::string& path, bool map);
 
   MappedFile(std::string path, Data data, std::size_t size)
       : path_(std::move(path)), data_(std::move(data)), size_(size) {}

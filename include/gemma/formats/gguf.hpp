@@ -37,7 +37,7 @@ struct Entry {
 class File {
  public:
   /// Maps the file and reads its header; the weights are not touched.
-  static Result<File> open(const std::string& path);
+  static Result<File> open(const std::string& path, FileAccess access = FileAccess::map);
   /// The same with bytes in memory, which the caller keeps alive; `name` is for messages.
   static Result<File> from_bytes(Bytes bytes, std::string name);
 

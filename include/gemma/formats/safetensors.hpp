@@ -34,7 +34,7 @@ class Folder {
  public:
   /// Maps the files and reads their headers; the weights are not touched. Errors name the shard or
   /// the tensor that is missing.
-  static Result<Folder> open(const std::string& path);
+  static Result<Folder> open(const std::string& path, FileAccess access = FileAccess::map);
 
   const std::vector<TensorView>& tensors() const { return tensors_; }
   /// Null if there is none of a type that can be read.
@@ -46,7 +46,7 @@ class Folder {
   std::vector<std::string> paths() const;
 
  private:
-  Status add_file(const std::string& path);
+  Status add_file(const std::string& path, FileAccess access);
 
   std::vector<MappedFile> files_;
   std::vector<TensorView> tensors_;

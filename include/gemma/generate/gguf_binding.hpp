@@ -51,7 +51,7 @@ class Source final : public ModelSource {
  public:
   /// Maps the file and, if it is the first part of a model, those beside it. Errors name the part
   /// that is missing.
-  static Result<Source> open(const std::string& path);
+  static Result<Source> open(const std::string& path, FileAccess access = FileAccess::map);
 
   const TensorView* find_tensor(const std::string& name) const override;
   std::string name() const override { return file().name(); }

@@ -33,7 +33,7 @@ std::string gguf_name(const std::string& tensor_name, Family family);
 class Source final : public ModelSource {
  public:
   /// Reads the descriptions and maps the weights. Errors name the file, shard or key.
-  static Result<Source> open(const std::string& path);
+  static Result<Source> open(const std::string& path, FileAccess access = FileAccess::map);
 
   const TensorView* find_tensor(const std::string& gguf_name) const override;
   std::string name() const override { return path_; }

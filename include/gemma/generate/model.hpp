@@ -22,6 +22,7 @@ GEMMA_NAMESPACE_BEGIN
 
 struct LoadOptions {
   LogFn log;  ///< remarks about the file, such as an unknown chat template
+  FileAccess access = FileAccess::fastest;  ///< how to have the weights
 };
 
 /// Bytes a session of a model takes.
@@ -80,7 +81,8 @@ class Model {
 /// Opens a GGUF file or, with GEMMA_HUGGINGFACE, a Hugging Face folder (given itself or by one of its
 /// safetensors files), without checking that all parts of a model are there. What it is shows in its
 /// content, not in its name.
-Result<std::shared_ptr<const ModelSource>> open_model(const std::string& path);
+Result<std::shared_ptr<const ModelSource>> open_model(const std::string& path,
+                                                      FileAccess access = FileAccess::map);
 
 /// Opens a model as open_model() does and checks all of it that a forward pass will rely on; weights
 /// stay in the file and are paged in on demand. Errors name the file, the tensor or key, what was

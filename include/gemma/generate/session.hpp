@@ -28,6 +28,7 @@ struct SessionOptions {
   std::size_t batch = 512;  ///< prompt tokens processed at a time
   std::optional<simd::KvType> kv_type;  ///< none: Model::default_kv_type()
   Backend backend = Backend::automatic;
+  bool two_pass_head = false;  ///< see CpuOptions: faster greedy and top-k decoding, more memory
 };
 
 struct GenerateOptions {
@@ -140,8 +141,8 @@ class Session {
   Status check_ids(Span<const TokenId> ids) const;
   Status check_generates() const;
   Status forward(Span<const TokenId> ids, const Outputs& outputs);
-  Status decode(GenerateResult& result, std::vector<float>& logits, const TextSink& sink,
-                const GenerateOptions& options);
+  Status decode(GenerateResult& result, const Outputs& last, std::vector<float>& logits,
+                const TextSink& sink, const GenerateOptions& options);
 
   Model model_;
   std::unique_ptr<Runner> runner_;

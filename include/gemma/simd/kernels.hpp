@@ -66,6 +66,26 @@ struct MatmulArgs {
   std::size_t out_stride = 0;
 };
 
+/// Rows of a sketch that lie together.
+inline constexpr std::size_t kSketchRows = 16;
+/// The widest sketch there is, in blocks of 32 columns.
+inline constexpr std::size_t kMostSketchBlocks = 512;
+
+/// A matrix in 4 bits, with a bound of what each row misses: with W the matrix, S what the codes
+/// stand for and B blocks of 32 columns, |(W − S) x| ≤ Σ_B missed_B · ‖x_B‖. Groups of kSketchRows
+/// rows; those behind the last row are zero.
+struct Sketch {
+  std::size_t rows = 0;
+  std::size_t cols = 0;                 ///< at most 32 · kMostSketchBlocks
+  std::uint8_t* codes = nullptr;        ///< [groups, cols / 32, 4, kSketchRows, 4]: two quads a byte
+  std::uint16_t* scale = nullptr;       ///< [groups, cols / 32, kSketchRows] of bfloat16
+  std::uint8_t* missed = nullptr;       ///< likewise
+  float* missed_scale = nullptr;        ///< [groups, kSketchRows]: what `missed` is multiplied with
+
+  std::size_t groups() const { return (rows + kSketchRows - 1) / kSketchRows; }
+  std::size_t blocks() const { return groups() * (cols / 32) * kSketchRows; }
+};
+
 /// Numbers of the KV cache. q8_0: blocks as those of quant::Q8_0, for heads of whole blocks.
 enum class KvType : std::uint8_t { f32, f16, bf16, q8_0 };
 
@@ -121,6 +141,12 @@ struct Kernels {
   /// Rows [row_begin, row_end) of the product, for all tokens.
   void (*matmul)(const MatmulArgs& args, std::size_t row_begin, std::size_t row_end,
                  std::uint8_t* scratch);
+  /// Writes a group of rows of a sketch, given as floats [kSketchRows, cols].
+  void (*make_sketch)(const float* rows, std::size_t group, const Sketch& sketch);
+  /// Groups [group_begin, group_end) of a sketch times a token: the product with the matrix itself
+  /// differs from out[r] by at most bound[r]. Both are [groups · kSketchRows].
+  void (*multiply_sketch)(const Sketch& sketch, const FineRow& x, std::size_t group_begin,
+                          std::size_t group_end, float* out, float* bound, std::uint8_t* scratch);
   /// Query heads [head_begin, head_end) of queries [token_begin, token_end).
   void (*attention)(const AttentionArgs& args, std::size_t token_begin, std::size_t token_end,
                     std::size_t head_begin, std::size_t head_end, std::uint8_t* scratch);
@@ -140,6 +166,9 @@ struct Kernels {
   void (*store_kv)(const float* x, std::size_t n, KvType type, std::uint8_t* out);
   /// Index of the largest element, the first of equals; n > 0. NaN never wins.
   std::size_t (*argmax)(const float* x, std::size_t n);
+  /// Multiplies and adds bytes in registers, to be timed: the roof of matmul(). Returns how many
+  /// products it made; `out` keeps the compiler from leaving them out.
+  std::size_t (*multiply_bytes)(std::size_t rounds, std::int32_t* out);
 };
 
 /// The kernels to use on this machine. With GEMMA_DYNAMIC_DISPATCH the environment variable

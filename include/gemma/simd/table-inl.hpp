@@ -12,6 +12,8 @@
 #include "gemma/simd/float_matmul-inl.hpp"
 #include "gemma/simd/matmul-inl.hpp"
 #include "gemma/simd/matvec-inl.hpp"
+#include "gemma/simd/probe-inl.hpp"
+#include "gemma/simd/sketch-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
 GEMMA_NAMESPACE_BEGIN
@@ -38,6 +40,8 @@ inline Kernels make_table() {
   table.quantize_coarse = &quantize_coarse;
   table.quantize_fine = &quantize_fine;
   table.matmul = &matmul;
+  table.make_sketch = &make_sketch;
+  table.multiply_sketch = &multiply_sketch;
   table.attention = &attention;
   table.rms_norm = &rms_norm;
   table.add = &add;
@@ -47,6 +51,7 @@ inline Kernels make_table() {
   table.softcap = &softcap;
   table.store_kv = &store_kv;
   table.argmax = &argmax;
+  table.multiply_bytes = &multiply_bytes;
   return table;
 }
 

@@ -24,6 +24,7 @@ class CpuRunner final : public Runner {
     GEMMA_TRY_ASSIGN(CpuOps ops, CpuOps::create(config, options));
     std::unique_ptr<CpuRunner> runner(new CpuRunner(config, weights, options, std::move(ops)));
     GEMMA_TRY(runner->allocate());
+    if (options.two_pass_head) GEMMA_TRY(runner->ops_.make_two_pass_head(weights.head));
     return std::unique_ptr<Runner>(std::move(runner));
   }
 
@@ -34,7 +35,7 @@ class CpuRunner final : public Runner {
     });
     position_ += ids.size();
     if (outputs.hidden) emit_hidden(ids.size(), outputs.hidden);
-    emit_logits(ids.size(), outputs.logit_rows, outputs.logits);
+    emit_logits(ids.size(), outputs);
     return {};
   }
 
@@ -110,15 +111,16 @@ class CpuRunner final : public Runner {
     }
   }
 
-  void emit_logits(std::size_t tokens, std::size_t rows, const LogitsSink& sink) {
+  void emit_logits(std::size_t tokens, const Outputs& outputs) {
     const std::size_t vocab = config_.vocab_size;
+    const std::size_t rows = outputs.logit_rows;
     for (std::size_t done = 0; done < rows;) {
       const std::size_t count = (std::min)(rows - done, kLogitRows);
       const std::size_t first = tokens - rows + done;
       norm_rows(first, count);
-      ops_.head(buffers_.h, weights_.head, count, logits_);
+      ops_.head(buffers_.h, weights_.head, count, outputs.top, logits_);
       for (std::size_t r = 0; r < count; ++r) {
-        sink(first + r, Span<float>(logits_ + r * vocab, vocab));
+        outputs.logits(first + r, Span<float>(logits_ + r * vocab, vocab));
       }
       done += count;
     }
@@ -152,8 +154,11 @@ GEMMA_INLINE std::uint64_t cpu_scratch_bytes(const Config& config, const CpuOpti
   const std::uint64_t quantised =
       widths.input + widths.input / simd::kActivationGroup * sizeof(simd::CoarseGroup);
   const std::uint64_t logits = (std::min)(options.batch, detail::kLogitRows) * config.vocab_size;
+  const std::uint64_t head = options.two_pass_head
+                                 ? detail::TwoPassHead::bytes(config.vocab_size, config.width)
+                                 : 0;
   return batch * (per_token * sizeof(float) + quantised) + logits * sizeof(float) +
-         threads * simd::kScratchBytes;
+         threads * simd::kScratchBytes + head;
 }
 
 GEMMA_NAMESPACE_END

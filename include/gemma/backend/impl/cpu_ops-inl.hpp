@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "gemma/backend/cpu.hpp"
+#include "gemma/backend/impl/two_pass_head-inl.hpp"
 #include "gemma/base/aligned.hpp"
 #include "gemma/base/threads.hpp"
 #include "gemma/model/kv_cache.hpp"
@@ -187,9 +188,17 @@ class CpuOps {
     run_products(x, products, 1 + sizeof...(More) / 2, tokens_);
   }
 
-  /// logits [rows, V] of normed hidden states h [rows, D].
-  void head(const float* h, const WeightMatrix& w, std::size_t rows, float* logits) {
+  Status make_two_pass_head(const WeightMatrix& w) { return two_pass_head_.create(w, *pool_); }
+
+  /// logits [rows, V] of normed hidden states h [rows, D]; `top` as in Outputs.
+  void head(const float* h, const WeightMatrix& w, std::size_t rows, std::size_t top,
+            float* logits) {
     simd::MatmulArgs product = make_product(w, logits);
+    if (top > 0 && top < w.rows && rows == 1 && two_pass_head_.usable()) {
+      product.x = prepare(h, &product, 1, 1, /*quantised=*/true);
+      two_pass_head_.multiply(product, top, *pool_, scratch_.data(), config_->final_softcap);
+      return;
+    }
     run_products(h, &product, 1, rows);
     if (config_->final_softcap == 0.0f) return;
     pool_->parallel_for(rows, [&](std::size_t row, std::size_t) {
@@ -457,13 +466,13 @@ class CpuOps {
 
   /// The inputs of a matmul, quantised if any of the weights is.
   simd::Activations prepare(const float* x, const simd::MatmulArgs* products, std::size_t count,
-                            std::size_t rows) {
+                            std::size_t rows, bool quantised = false) {
     simd::Activations a;
     a.tokens = rows;
     a.cols = products[0].weights.cols;
     a.f32 = x;
     a.coarse = rows >= simd::kCoarseTokens;
-    const bool quantised = std::any_of(products, products + count, [](const simd::MatmulArgs& p) {
+    quantised = quantised || std::any_of(products, products + count, [](const simd::MatmulArgs& p) {
       return quant::block_elements(p.weights.type) > 1;
     });
     if (!quantised) return a;
@@ -500,6 +509,7 @@ class CpuOps {
   AlignedArray<std::uint8_t> groups_;    ///< CoarseGroups of these
   AlignedArray<float> fine_;             ///< scales, sums, half sums of fine ones
   AlignedArray<std::uint8_t> scratch_;
+  TwoPassHead two_pass_head_;
   struct {
     AlignedArray<float> in;      ///< [T, D]
     AlignedArray<float> router;  ///< [T, E]

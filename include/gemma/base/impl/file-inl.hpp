@@ -6,9 +6,12 @@
 #include <limits>
 #include <new>
 #include <utility>
+#include <vector>
 
 #include "gemma/base/file.hpp"
+#include "gemma/base/huge_pages.hpp"
 #include "gemma/base/impl/file_error-inl.hpp"
+#include "gemma/base/threads.hpp"
 #if defined(_WIN32)
 #include "gemma/base/impl/file_windows-inl.hpp"
 #else
@@ -18,8 +21,23 @@
 GEMMA_NAMESPACE_BEGIN
 namespace detail {
 
-/// Alignment of the memory for files that cannot be mapped.
-inline constexpr std::align_val_t kFileAlignment{64};
+/// Alignment of the memory for files that are not mapped: huge pages fit.
+inline constexpr std::align_val_t kFileAlignment{kHugePage};
+
+/// Reads all of a file, with several threads where it is large.
+inline Status read_all(const SystemFile& file, std::uint8_t* data, std::size_t size) {
+  constexpr std::size_t kPart = std::size_t{1} << 23;
+  constexpr std::size_t kMostThreads = 4;
+  const std::size_t parts = (size + kPart - 1) / kPart;
+  std::vector<Status> results(parts);
+  ThreadPool pool((std::min)({hardware_threads(), kMostThreads, parts}));
+  pool.parallel_for(parts, [&](std::size_t part, std::size_t) {
+    const std::size_t offset = part * kPart;
+    results[part] = file.read(data + offset, offset, (std::min)(kPart, size - offset));
+  });
+  for (Status& result : results) GEMMA_TRY(std::move(result));
+  return {};
+}
 
 }  // namespace detail
 
@@ -39,7 +57,7 @@ GEMMA_INLINE void MappedFile::Release::operator()(const std::uint8_t* data) cons
   }
 }
 
-GEMMA_INLINE Result<MappedFile> MappedFile::load(const std::string& path, bool map) {
+GEMMA_INLINE Result<MappedFile> MappedFile::open(const std::string& path, FileAccess access) {
   detail::SystemFile file(path);
   GEMMA_TRY(file.open());
   GEMMA_TRY_ASSIGN(const std::uint64_t bytes, file.size());
@@ -49,26 +67,23 @@ GEMMA_INLINE Result<MappedFile> MappedFile::load(const std::string& path, bool m
                                         " bytes, more than this program can address");
   }
   const auto size = static_cast<std::size_t>(bytes);
-  if (const std::uint8_t* mapped = map ? file.map(size) : nullptr) {
-    return MappedFile(path, Data(mapped, Release{size, true}), size);
+  if (const std::uint8_t* mapped = access != FileAccess::memory ? file.map(size) : nullptr) {
+    MappedFile result(path, Data(mapped, Release{size, true}), size);
+    if (access == FileAccess::map || !detail::huge_pages_affordable(size) ||
+        detail::in_huge_pages(mapped, size)) {
+      return result;
+    }
   }
   void* memory = ::operator new(size, detail::kFileAlignment, std::nothrow);
   if (memory == nullptr) {
     return Error(ErrorCode::out_of_memory,
                  path + ": no memory for its " + std::to_string(size) + " bytes");
   }
+  detail::advise_huge_pages(memory, size);
   auto* data = static_cast<std::uint8_t*>(memory);
   MappedFile result(path, Data(data, Release{size, false}), size);
-  GEMMA_TRY(file.read(data, size));
+  GEMMA_TRY(detail::read_all(file, data, size));
   return result;
-}
-
-GEMMA_INLINE Result<MappedFile> MappedFile::open(const std::string& path) {
-  return load(path, true);
-}
-
-GEMMA_INLINE Result<MappedFile> MappedFile::read(const std::string& path) {
-  return load(path, false);
 }
 
 GEMMA_INLINE void MappedFile::advise_willneed(std::size_t offset, std::size_t length) const {

@@ -14,6 +14,7 @@
 #include <string>
 
 #include "gemma/base/file.hpp"
+#include "gemma/base/huge_pages.hpp"
 #include "gemma/base/impl/file_error-inl.hpp"
 
 #if !defined(__wasi__) && !defined(__EMSCRIPTEN__)
@@ -61,9 +62,10 @@ class SystemFile {
 
   Result<std::uint64_t> size() const { return size_; }
 
-  Status read(std::uint8_t* data, std::size_t size) const {
+  Status read(std::uint8_t* data, std::size_t offset, std::size_t size) const {
     for (std::size_t done = 0; done < size;) {
-      const ssize_t step = ::read(file_, data + done, (std::min)(size - done, kMaxStep));
+      const ssize_t step = ::pread(file_, data + done, (std::min)(size - done, kMaxStep),
+                                   static_cast<off_t>(offset + done));
       if (step < 0 && errno == EINTR) continue;
       if (step < 0) return system_error(path_, "cannot read", errno);
       if (step == 0) return shrunk_error(path_);
@@ -75,8 +77,10 @@ class SystemFile {
 #if defined(GEMMA_HAS_MMAP)
   /// Null if the system cannot map this file.
   const std::uint8_t* map(std::size_t size) const {
-    void* data = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, file_, 0);
-    return data == MAP_FAILED ? nullptr : static_cast<const std::uint8_t*>(data);
+    void* data = ::mmap(huge_page_address(size), size, PROT_READ, MAP_SHARED, file_, 0);
+    if (data == MAP_FAILED) return nullptr;
+    advise_huge_pages(data, size);  // for what the system's cache does not hold yet
+    return static_cast<const std::uint8_t*>(data);
   }
   static void unmap(const std::uint8_t* data, std::size_t size) {
     ::munmap(const_cast<std::uint8_t*>(data), size);
@@ -94,6 +98,19 @@ class SystemFile {
 #endif
 
  private:
+#if defined(GEMMA_HAS_MMAP)
+  /// Where huge pages can begin: a hint, which another mapping may make void.
+  static void* huge_page_address(std::size_t size) {
+    if (size < kHugePage) return nullptr;
+    const std::size_t room = size + kHugePage;
+    void* free = ::mmap(nullptr, room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (free == MAP_FAILED) return nullptr;
+    ::munmap(free, room);
+    const auto address = reinterpret_cast<std::uintptr_t>(free);
+    return reinterpret_cast<void*>((address + kHugePage - 1) / kHugePage * kHugePage);
+  }
+#endif
+
   static constexpr std::size_t kMaxStep = std::size_t{1} << 30;  // some systems refuse 2 GiB
 
   const std::string& path_;

@@ -102,11 +102,14 @@ class SystemFile {
     return static_cast<std::uint64_t>(size.QuadPart);
   }
 
-  Status read(std::uint8_t* data, std::size_t size) const {
+  Status read(std::uint8_t* data, std::size_t offset, std::size_t size) const {
     for (std::size_t done = 0; done < size;) {
       const auto wanted = static_cast<DWORD>((std::min)(size - done, kMaxStep));
       DWORD step = 0;
-      if (!ReadFile(file_, data + done, wanted, &step, nullptr)) return last_error("cannot read");
+      OVERLAPPED place = {};
+      place.Offset = static_cast<DWORD>((offset + done) & 0xFFFFFFFFu);
+      place.OffsetHigh = static_cast<DWORD>(static_cast<std::uint64_t>(offset + done) >> 32);
+      if (!ReadFile(file_, data + done, wanted, &step, &place)) return last_error("cannot read");
       if (step == 0) return shrunk_error(path_);
       done += step;
     }

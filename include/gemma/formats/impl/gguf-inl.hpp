@@ -358,8 +358,8 @@ class Parser {
 
 }  // namespace detail
 
-GEMMA_INLINE Result<File> File::open(const std::string& path) {
-  GEMMA_TRY_ASSIGN(MappedFile mapping, MappedFile::open(path));
+GEMMA_INLINE Result<File> File::open(const std::string& path, FileAccess access) {
+  GEMMA_TRY_ASSIGN(MappedFile mapping, MappedFile::open(path, access));
   GEMMA_TRY_ASSIGN(File file, from_bytes(mapping.bytes(), path));
   file.mapping_.emplace(std::move(mapping));
   return file;

@@ -134,8 +134,8 @@ GEMMA_INLINE Result<Header> read_header(Bytes bytes, const std::string& name) {
   return header;
 }
 
-GEMMA_INLINE Status Folder::add_file(const std::string& path) {
-  GEMMA_TRY_ASSIGN(MappedFile file, MappedFile::open(path));
+GEMMA_INLINE Status Folder::add_file(const std::string& path, FileAccess access) {
+  GEMMA_TRY_ASSIGN(MappedFile file, MappedFile::open(path, access));
   GEMMA_TRY_ASSIGN(Header header, read_header(file.bytes(), path));
   for (TensorView& tensor : header.tensors) {
     if (!index_.emplace(tensor.name, tensors_.size()).second) {
@@ -149,7 +149,7 @@ GEMMA_INLINE Status Folder::add_file(const std::string& path) {
   return {};
 }
 
-GEMMA_INLINE Result<Folder> Folder::open(const std::string& path) {
+GEMMA_INLINE Result<Folder> Folder::open(const std::string& path, FileAccess access) {
   Folder folder;
   const std::string index = path + "/model.safetensors.index.json";
   const std::string single = path + "/model.safetensors";
@@ -158,7 +158,7 @@ GEMMA_INLINE Result<Folder> Folder::open(const std::string& path) {
       return Error(ErrorCode::io, path + ": this folder holds neither model.safetensors nor "
                                          "model.safetensors.index.json; is the download complete?");
     }
-    GEMMA_TRY(folder.add_file(single));
+    GEMMA_TRY(folder.add_file(single, access));
     return folder;
   }
   GEMMA_TRY_ASSIGN(const auto shard_of, detail::read_index(index));
@@ -170,7 +170,7 @@ GEMMA_INLINE Result<Folder> Folder::open(const std::string& path) {
                                       " is missing, which model.safetensors.index.json names; is "
                                       "the download complete?");
     }
-    GEMMA_TRY(folder.add_file(path + "/" + shard));
+    GEMMA_TRY(folder.add_file(path + "/" + shard, access));
   }
   for (const auto& [tensor, shard] : shard_of) {
     if (folder.index_.count(tensor) == 0 && folder.unsupported_.count(tensor) == 0) {

@@ -378,10 +378,10 @@ GEMMA_INLINE Status Source::add(File file) {
   return {};
 }
 
-GEMMA_INLINE Result<Source> Source::open(const std::string& path) {
+GEMMA_INLINE Result<Source> Source::open(const std::string& path, FileAccess access) {
   constexpr std::uint64_t kMostParts = 99999;
   Source source;
-  GEMMA_TRY_ASSIGN(File first, File::open(path));
+  GEMMA_TRY_ASSIGN(File first, File::open(path, access));
   GEMMA_TRY_ASSIGN(const std::uint64_t parts, first.get_uint_or("split.count", 1));
   GEMMA_TRY_ASSIGN(const std::uint64_t number, first.get_uint_or("split.no", 0));
   GEMMA_TRY(source.add(std::move(first)));
@@ -401,7 +401,7 @@ GEMMA_INLINE Result<Source> Source::open(const std::string& path) {
       return Error(ErrorCode::io, path + ": the model is in " + std::to_string(parts) +
                                       " parts, and " + part + " is missing");
     }
-    GEMMA_TRY_ASSIGN(File file, File::open(part));
+    GEMMA_TRY_ASSIGN(File file, File::open(part, access));
     GEMMA_TRY_ASSIGN(const std::uint64_t own, file.get_uint_or("split.no", 0));
     GEMMA_TRY_ASSIGN(const std::uint64_t count, file.get_uint_or("split.count", 1));
     if (own != i || count != parts) {

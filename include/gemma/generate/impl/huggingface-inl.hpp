@@ -171,7 +171,7 @@ GEMMA_INLINE std::string gguf_name(const std::string& tensor_name, Family family
   return detail::translate(tensor_name, &detail::NamePair::own, &detail::NamePair::gguf, family);
 }
 
-GEMMA_INLINE Result<Source> Source::open(const std::string& path) {
+GEMMA_INLINE Result<Source> Source::open(const std::string& path, FileAccess access) {
   const std::string config_path = path + "/config.json";
   if (path_kind(config_path) == PathKind::nothing) {
     return Error(ErrorCode::io, path + ": this folder holds no config.json; expected a folder as "
@@ -179,7 +179,7 @@ GEMMA_INLINE Result<Source> Source::open(const std::string& path) {
   }
   GEMMA_TRY_ASSIGN(const auto config, detail::read_json(config_path));
   GEMMA_TRY_ASSIGN(Config shape, huggingface::read_config(*config, config_path));
-  GEMMA_TRY_ASSIGN(safetensors::Folder files, safetensors::Folder::open(path));
+  GEMMA_TRY_ASSIGN(safetensors::Folder files, safetensors::Folder::open(path, access));
   Source source(path, std::move(files));
   source.config_ = std::move(shape);
   GEMMA_TRY_ASSIGN(const json::Object root, json::Object::of(*config, config_path));

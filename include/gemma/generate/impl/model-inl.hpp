@@ -65,13 +65,14 @@ GEMMA_INLINE simd::KvType Model::default_kv_type() const {
   return exact ? simd::KvType::f32 : simd::KvType::f16;
 }
 
-GEMMA_INLINE Result<std::shared_ptr<const ModelSource>> open_model(const std::string& path) {
+GEMMA_INLINE Result<std::shared_ptr<const ModelSource>> open_model(const std::string& path,
+                                                                   FileAccess access) {
   using Source = std::shared_ptr<const ModelSource>;
   std::string folder = path;
   if (path_kind(path) != PathKind::folder) {
     GEMMA_TRY_ASSIGN(const MappedFile content, MappedFile::open(path));
     if (!detail::looks_like_safetensors(content.bytes())) {
-      GEMMA_TRY_ASSIGN(gguf::Source source, gguf::Source::open(path));
+      GEMMA_TRY_ASSIGN(gguf::Source source, gguf::Source::open(path, access));
       return Source(std::make_shared<const gguf::Source>(std::move(source)));
     }
     const std::size_t slash = path.find_last_of("/\\");
@@ -79,7 +80,7 @@ GEMMA_INLINE Result<std::shared_ptr<const ModelSource>> open_model(const std::st
     if (folder.size() > 1) folder.pop_back();
   }
 #if defined(GEMMA_HUGGINGFACE)
-  GEMMA_TRY_ASSIGN(huggingface::Source source, huggingface::Source::open(folder));
+  GEMMA_TRY_ASSIGN(huggingface::Source source, huggingface::Source::open(folder, access));
   return Source(std::make_shared<const huggingface::Source>(std::move(source)));
 #else
   return Error(ErrorCode::unsupported,
@@ -90,7 +91,8 @@ GEMMA_INLINE Result<std::shared_ptr<const ModelSource>> open_model(const std::st
 
 GEMMA_INLINE Result<Model> try_load(const std::string& path, const LoadOptions& options) {
   const auto start = std::chrono::steady_clock::now();
-  GEMMA_TRY_ASSIGN(const std::shared_ptr<const ModelSource> source, open_model(path));
+  GEMMA_TRY_ASSIGN(const std::shared_ptr<const ModelSource> source,
+                   open_model(path, options.access));
   GEMMA_TRY_ASSIGN(Config config, source->read_config());
   GEMMA_TRY_ASSIGN(Weights weights, bind_weights(*source, config));
   GEMMA_TRY_ASSIGN(Vocabulary vocabulary, source->read_vocabulary());

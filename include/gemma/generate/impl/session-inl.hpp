@@ -34,12 +34,16 @@ inline std::vector<double> multiply(const WeightMatrix& w, const std::vector<dou
   return y;
 }
 
-/// Whether none of the numbers is NaN or infinite.
-inline bool all_finite(Span<const float> x) {
+/// Whether none of the numbers is NaN or infinite; −infinity may be allowed.
+inline bool all_finite(Span<const float> x, bool or_minus_infinity = false) {
   // Compilers make SIMD code of the maximum of integers.
   constexpr std::uint32_t kInfinity = 0x7F800000u;
+  const std::uint32_t allowed = or_minus_infinity ? 0x80000000u | kInfinity : 0u;
   std::uint32_t largest = 0;
-  for (const float value : x) largest = (std::max)(largest, float_bits(value) & 0x7FFFFFFFu);
+  for (const float value : x) {
+    const std::uint32_t bits = float_bits(value);
+    largest = (std::max)(largest, bits == allowed ? 0u : bits & 0x7FFFFFFFu);
+  }
   return largest < kInfinity;
 }
 
@@ -48,10 +52,18 @@ inline Error not_numbers(const std::string& path) {
                                          "damaged: get the file again");
 }
 
-/// Asks for the logits after the last token.
-inline Outputs last_logits_into(std::vector<float>& logits) {
+/// How many of the largest logits decide what is drawn; 0: all may.
+inline std::size_t logits_that_matter(const GenerateOptions& options) {
+  const SamplerOptions& sampler = options.sampler;
+  if (options.logit_filter || sampler.repeat_penalty != 1.0f) return 0;
+  return sampler.temperature == 0.0f ? 1 : sampler.top_k;
+}
+
+/// Asks for the logits after the last token, of which `top` matter.
+inline Outputs last_logits_into(std::vector<float>& logits, std::size_t top = 0) {
   Outputs outputs;
   outputs.logit_rows = 1;
+  outputs.top = top;
   outputs.logits = [&logits](std::size_t, Span<float> row) {
     logits.assign(row.begin(), row.end());
   };
@@ -70,6 +82,7 @@ inline CpuOptions cpu_options(const Model& model, const SessionOptions& options)
   cpu.batch = whole ? cpu.context : (std::min)(options.batch, cpu.context);
   cpu.threads = options.threads;
   cpu.kv_type = options.kv_type.value_or(model.default_kv_type());
+  cpu.two_pass_head = options.two_pass_head;
   return cpu;
 }
 
@@ -163,8 +176,9 @@ GEMMA_INLINE Status Session::forward(Span<const TokenId> ids, const Outputs& out
   bool finite = true;
   Outputs checked;
   checked.logit_rows = outputs.logit_rows;
+  checked.top = outputs.top;
   checked.logits = [&](std::size_t index, Span<float> row) {
-    finite = finite && detail::all_finite(row);
+    finite = finite && detail::all_finite(row, outputs.top > 0);
     if (finite) outputs.logits(index, row);
   };
   if (outputs.hidden) {
@@ -204,6 +218,7 @@ GEMMA_INLINE Status Session::try_evaluate(Span<const TokenId> ids, const Outputs
     const std::size_t count = (std::min)(all.size() - done, runner_->max_batch());
     const std::size_t end = done + count;
     Outputs part;
+    part.top = outputs.top;
     part.logit_rows = end - (std::min)(end, (std::max)(done, first_wanted));
     part.logits = [&](std::size_t index, Span<float> logits) {
       outputs.logits(done + index - unread, logits);
@@ -290,19 +305,20 @@ GEMMA_INLINE Result<GenerateResult> Session::try_generate(Span<const TokenId> pr
 
   const auto start = std::chrono::steady_clock::now();
   std::vector<float> logits;
-  const Outputs last = detail::last_logits_into(logits);
+  const Outputs last = detail::last_logits_into(logits, detail::logits_that_matter(options));
   if (Status status = try_evaluate(prompt, last, options.progress); !status) {
     if (status.error().code() != ErrorCode::cancelled) return status.take_error();
     result.stop = StopReason::cancelled;
     return result;
   }
   result.prefill_seconds = detail::seconds_since(start);
-  GEMMA_TRY(decode(result, logits, sink, options));
+  GEMMA_TRY(decode(result, last, logits, sink, options));
   return result;
 }
 
-GEMMA_INLINE Status Session::decode(GenerateResult& result, std::vector<float>& logits,
-                                    const TextSink& sink, const GenerateOptions& options) {
+GEMMA_INLINE Status Session::decode(GenerateResult& result, const Outputs& last,
+                                    std::vector<float>& logits, const TextSink& sink,
+                                    const GenerateOptions& options) {
   const auto start = std::chrono::steady_clock::now();
   Sampler sampler(options.sampler);
   StreamDecoder decoder(model_.tokenizer());
@@ -337,7 +353,7 @@ GEMMA_INLINE Status Session::decode(GenerateResult& result, std::vector<float>& 
       break;
     }
     const std::vector<TokenId> next = std::exchange(unread_, {});
-    GEMMA_TRY(forward(next, detail::last_logits_into(logits)));
+    GEMMA_TRY(forward(next, last));
   }
   if (!filter.stopped()) emit(filter.push(decoder.flush()) + filter.flush());
   result.decode_seconds = detail::seconds_since(start);

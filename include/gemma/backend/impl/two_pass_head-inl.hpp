@@ -1,0 +1,132 @@
+// The exact two-pass head. A first pass over a copy of the head in 4 bits gives each logit with a
+// bound of its error; only rows that may still be among the largest are then read in full. For the
+// same answer half of the head's bytes do, and the head is most of what a small model reads.
+#ifndef GEMMA_BACKEND_IMPL_TWO_PASS_HEAD_INL_HPP_
+#define GEMMA_BACKEND_IMPL_TWO_PASS_HEAD_INL_HPP_
+
+#include <algorithm>
+#include <limits>
+#include <vector>
+
+#include "gemma/base/aligned.hpp"
+#include "gemma/base/threads.hpp"
+#include "gemma/quant/registry.hpp"
+#include "gemma/simd/kernels.hpp"
+
+GEMMA_NAMESPACE_BEGIN
+namespace detail {
+
+class TwoPassHead {
+ public:
+  /// Memory of the copy and of both passes.
+  static std::uint64_t bytes(std::uint64_t rows, std::uint64_t cols) {
+    const std::uint64_t padded = (rows + simd::kSketchRows - 1) / simd::kSketchRows * simd::kSketchRows;
+    return padded * (cols / 32 * (16 + 2 + 1) + 3 * sizeof(float));
+  }
+
+  /// Makes the copy. Heads whose rows are no whole blocks stay as they are.
+  Status create(const WeightMatrix& w, ThreadPool& pool) {
+    constexpr std::size_t kMostCols = 32 * simd::kMostSketchBlocks;
+    if (w.cols % 32 != 0 || w.cols > kMostCols) return {};
+    const std::string what = "the two-pass head";
+    sketch_.rows = w.rows;
+    sketch_.cols = w.cols;
+    const std::size_t rows = sketch_.groups() * simd::kSketchRows;
+    GEMMA_TRY_ASSIGN(codes_, AlignedArray<std::uint8_t>::create(sketch_.blocks() * 16, what));
+    GEMMA_TRY_ASSIGN(scale_, AlignedArray<std::uint16_t>::create(sketch_.blocks(), what));
+    GEMMA_TRY_ASSIGN(missed_, AlignedArray<std::uint8_t>::create(sketch_.blocks(), what));
+    GEMMA_TRY_ASSIGN(missed_scale_, AlignedArray<float>::create(rows, what));
+    GEMMA_TRY_ASSIGN(logits_, AlignedArray<float>::create(rows, what));
+    GEMMA_TRY_ASSIGN(bounds_, AlignedArray<float>::create(rows, what));
+    sketch_.codes = codes_.data();
+    sketch_.scale = scale_.data();
+    sketch_.missed = missed_.data();
+    sketch_.missed_scale = missed_scale_.data();
+    pool.parallel_for(sketch_.groups(), [&](std::size_t group, std::size_t) {
+      std::vector<float> numbers(simd::kSketchRows * w.cols);
+      for (std::size_t r = 0; r < simd::kSketchRows; ++r) {
+        const std::size_t row = group * simd::kSketchRows + r;
+        if (row >= w.rows) break;
+        quant::decode_row(w.type, w.row(row), w.cols, numbers.data() + r * w.cols);
+      }
+      simd::kernels().make_sketch(numbers.data(), group, sketch_);
+    });
+    return {};
+  }
+
+  bool usable() const { return sketch_.rows > 0; }
+
+  /// The `top` largest logits and all that equal the last of them, as product.out's full product and
+  /// `softcap` have them; the others become −infinity. `product` is of one token, with fine
+  /// activations; `scratch` is simd::kScratchBytes for each worker.
+  void multiply(const simd::MatmulArgs& product, std::size_t top, ThreadPool& pool,
+                std::uint8_t* scratch, float softcap) {
+    const simd::Kernels& kernels = simd::kernels();
+    const std::size_t groups = sketch_.groups();
+    const std::size_t step = (std::max)(groups / (pool.size() * 16), std::size_t{16});
+    pool.parallel_for((groups + step - 1) / step, [&](std::size_t task, std::size_t worker) {
+      kernels.multiply_sketch(sketch_, product.x.fine_rows, task * step,
+                              (std::min)((task + 1) * step, groups), logits_.data(), bounds_.data(),
+                              scratch + worker * simd::kScratchBytes);
+    });
+    const auto exact = [&](std::size_t row, std::uint8_t* memory) {
+      kernels.matmul(product, row, row + 1, memory);
+      return product.out[row];
+    };
+    // The exact logits of the rows that look best: the smallest of them is what others must reach.
+    float reach = std::numeric_limits<float>::infinity();
+    for (const std::size_t row : best_rows(top)) reach = (std::min)(reach, exact(row, scratch));
+    constexpr std::size_t kRows = 4096;
+    const std::size_t rows = sketch_.rows;
+    pool.parallel_for((rows + kRows - 1) / kRows, [&](std::size_t task, std::size_t worker) {
+      std::uint8_t* memory = scratch + worker * simd::kScratchBytes;
+      for (std::size_t row = task * kRows; row < (std::min)((task + 1) * kRows, rows); ++row) {
+        // Not "≥", so that what is not a number is looked at.
+        if (logits_.data()[row] + bounds_.data()[row] < reach) {
+          product.out[row] = -std::numeric_limits<float>::infinity();
+          continue;
+        }
+        exact(row, memory);
+        if (softcap > 0.0f) kernels.softcap(softcap, 1, product.out + row);
+      }
+    });
+  }
+
+ private:
+  /// The rows of the `count` largest logits of the first pass.
+  const std::vector<std::size_t>& best_rows(std::size_t count) {
+    const float* logits = logits_.data();
+    best_.clear();
+    if (count == 1) {
+      best_.push_back(simd::kernels().argmax(logits, sketch_.rows));
+      return best_;
+    }
+    // A heap, the smallest in front: most rows fail one comparison.
+    const auto larger = [logits](std::size_t a, std::size_t b) { return logits[a] > logits[b]; };
+    for (std::size_t row = 0; row < sketch_.rows; ++row) {
+      if (best_.size() < count) {
+        best_.push_back(row);
+        if (best_.size() == count) std::make_heap(best_.begin(), best_.end(), larger);
+      } else if (larger(row, best_.front())) {
+        std::pop_heap(best_.begin(), best_.end(), larger);
+        best_.back() = row;
+        std::push_heap(best_.begin(), best_.end(), larger);
+      }
+    }
+    return best_;
+  }
+
+  simd::Sketch sketch_;
+  AlignedArray<std::uint8_t> codes_;
+  AlignedArray<std::uint16_t> scale_;
+  AlignedArray<std::uint8_t> missed_;
+  AlignedArray<float> missed_scale_;
+  AlignedArray<float> logits_;  ///< of the first pass
+  AlignedArray<float> bounds_;  ///< of their errors
+  std::vector<std::size_t> best_;
+};
+
+}  // namespace detail
+GEMMA_NAMESPACE_END
+
+#endif  // GEMMA_BACKEND_IMPL_TWO_PASS_HEAD_INL_HPP_
