@@ -94,8 +94,9 @@ HWY_INLINE void load_nibbles(const std::uint8_t* p, const std::uint8_t* q, hn::V
 HWY_INLINE void add_fifth_bits(const std::uint8_t* p, const std::uint8_t* q, VU8* codes) {
   const DU8 d;
   std::uint8_t bits[16] = {};  // LoadMaskBits() may read 8 bytes from any of the first 8
-  std::memcpy(bits, p, 4);
-  std::memcpy(bits + 4, q, 4);
+  const std::uint64_t both =
+      load_le<std::uint32_t>(p) | std::uint64_t{load_le<std::uint32_t>(q)} << 32;
+  std::memcpy(bits, &both, sizeof both);
   for (std::size_t v = 0; v < kVecs; ++v) {
     const auto set = hn::LoadMaskBits(d, bits + v * kBytes / 8);
     codes[v] = hn::Add(codes[v], hn::IfThenElseZero(set, hn::Set(d, 16)));

@@ -2,6 +2,7 @@
 #ifndef GEMMA_BASE_IMPL_THREADS_INL_HPP_
 #define GEMMA_BASE_IMPL_THREADS_INL_HPP_
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
@@ -14,6 +15,7 @@
 #endif
 
 #include "gemma/base/threads.hpp"
+#include "gemma/base/worker_balance.hpp"
 
 GEMMA_NAMESPACE_BEGIN
 
@@ -49,11 +51,13 @@ struct ThreadPool::State {
   std::mutex mutex;
   std::condition_variable wake;
   std::vector<std::thread> threads;
+  detail::WorkerBalance balance;
 
-  void take_tasks(std::size_t worker) {
-    for (;;) {
+  /// Returns how many it took.
+  std::size_t take_tasks(std::size_t worker) {
+    for (std::size_t taken = 0;; ++taken) {
       const std::size_t index = next.fetch_add(1, std::memory_order_relaxed);
-      if (index >= tasks) return;
+      if (index >= tasks) return taken;
       task(context, index, worker);
     }
   }
@@ -108,6 +112,11 @@ GEMMA_INLINE ThreadPool::~ThreadPool() {
 
 GEMMA_INLINE void ThreadPool::run(std::size_t tasks, Task task, void* context) {
   State& s = *state_;
+  const auto start = detail::WorkerBalance::Clock::now();
+  if (s.balance.alone(start)) {
+    for (std::size_t index = 0; index < tasks; ++index) task(context, index, 0);
+    return;
+  }
   s.tasks = tasks;
   s.task = task;
   s.context = context;
@@ -119,8 +128,9 @@ GEMMA_INLINE void ThreadPool::run(std::size_t tasks, Task task, void* context) {
     { const std::lock_guard<std::mutex> lock(s.mutex); }
     s.wake.notify_all();
   }
-  s.take_tasks(0);
+  const std::size_t own = s.take_tasks(0);
   s.open.store(false);
+  const auto worked = detail::WorkerBalance::Clock::now();
   for (int spins = 0; s.active.load() != 0; ++spins) {
     // A worker that lost its core in the middle of a task needs ours to finish it.
     if (spins < State::kSpins) {
@@ -129,6 +139,10 @@ GEMMA_INLINE void ThreadPool::run(std::size_t tasks, Task task, void* context) {
       std::this_thread::yield();
     }
   }
+  const auto end = detail::WorkerBalance::Clock::now();
+  const auto helped = static_cast<detail::WorkerBalance::Duration::rep>(tasks - own);
+  const auto share = static_cast<detail::WorkerBalance::Duration::rep>((std::max)(own, std::size_t{1}));
+  s.balance.add((worked - start) * helped / share, end - worked, end);
 }
 
 GEMMA_NAMESPACE_END
