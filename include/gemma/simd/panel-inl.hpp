@@ -11,6 +11,7 @@
 #include "gemma/simd/codes-inl.hpp"
 #include "gemma/simd/kernels.hpp"
 #include "gemma/simd/vector-inl.hpp"
+#include "hwy/cache_control.h"
 
 HWY_BEFORE_NAMESPACE();
 GEMMA_NAMESPACE_BEGIN
@@ -154,6 +155,7 @@ template <class Format>
 HWY_INLINE void fill_panel(const WeightMatrix& w, std::size_t row, std::size_t rows,
                            std::size_t col, std::size_t cols, Panel& panel) {
   constexpr std::size_t kSpan = Codes<Format>::kSpan;
+  constexpr std::size_t kSpanBytes = kSpan / Format::kBlockElements * Format::kBlockBytes;
   panel.offset = Codes<Format>::kOffset;
   for (std::size_t c = 0; c < cols; c += kSpan) {
     const std::size_t offset = (col + c) / Format::kBlockElements * Format::kBlockBytes;
@@ -161,10 +163,14 @@ HWY_INLINE void fill_panel(const WeightMatrix& w, std::size_t row, std::size_t r
     const std::size_t groups = there / Format::kGroup;
     for (std::size_t r = 0; r < rows; ++r) {
       const std::uint8_t* bytes = w.row(row + r) + offset;
+      // Steps from row to row are too long for the hardware to see that the next panel will follow.
+      for (std::size_t line = 0; line < kSpanBytes; line += 64) {
+        hwy::Prefetch(bytes + kPanelRows * w.row_bytes + line);
+      }
       if (there == kSpan) {
         unpack_span<Format>(bytes, r, c, groups, panel);
       } else {
-        std::uint8_t padded[kSpan / Format::kBlockElements * Format::kBlockBytes + 64] = {};
+        std::uint8_t padded[kSpanBytes + 64] = {};
         std::memcpy(padded, bytes, there / Format::kBlockElements * Format::kBlockBytes);
         unpack_span<Format>(padded, r, c, groups, panel);
       }
