@@ -116,6 +116,47 @@ TEST_CASE("a stop string ends the answer and is not part of it") {
   CHECK(result.text == text.substr(0, text.find(text.substr(5, 3))));
 }
 
+TEST_CASE("greedy text with drafts is the same, however it ends, and goes on alike") {
+  // Random weights repeat themselves soon.
+  for (const std::size_t drafts : {1u, 3u, 7u}) {
+    CAPTURE(drafts);
+    Session plain(tiny(), options_of(300)), drafting(tiny(), options_of(300));
+    GenerateOptions options = greedy(100);
+    GenerateOptions drafted = options;
+    drafted.draft_tokens = drafts;
+    std::size_t accepted = 0;
+    for (int turn = 0; turn < 2; ++turn) {
+      const auto want = plain.generate(prompt(), {}, options);
+      const auto got = drafting.generate(prompt(), {}, drafted);
+      CHECK(got.ids == want.ids);
+      CHECK(got.accepted <= got.drafted);
+      CHECK(want.drafted == 0);
+      accepted += got.accepted;
+    }
+    CHECK(accepted > 20);
+    // Stopped in the middle of an accepted draft, by the sink.
+    std::size_t pieces = 0;
+    const auto stop_after = [&](std::string_view) { return ++pieces % 31 != 0; };
+    const auto want = plain.generate(prompt(), stop_after, options);
+    pieces = 0;
+    const auto got = drafting.generate(prompt(), stop_after, drafted);
+    CHECK(got.ids == want.ids);
+    CHECK(drafting.position() == plain.position());
+    const std::vector<TokenId> more = {7, 8};
+    CHECK(drafting.logits(more) == plain.logits(more));
+  }
+}
+
+TEST_CASE("drafts fill the context as single tokens do") {
+  Session plain(tiny(), options_of(60)), drafting(tiny(), options_of(60));
+  GenerateOptions options = greedy(100);
+  const auto want = plain.generate(prompt(), {}, options);
+  options.draft_tokens = 7;
+  const auto got = drafting.generate(prompt(), {}, options);
+  CHECK(got.ids == want.ids);
+  CHECK(got.stop == StopReason::context_full);
+}
+
 TEST_CASE("the tokens the file names end the answer, unless ignored") {
   const gemma::Model model = tiny();
   REQUIRE(model.is_stop(1));

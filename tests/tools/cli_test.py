@@ -95,6 +95,13 @@ class Run(Case):
         self.assertEqual(cut["stop"], "stop_string")
         self.assertEqual(cut["text"], text[:text.index(stop)])
 
+    def test_faster_ways_write_the_same(self):
+        args = ("run", MODEL, "--prompt-ids", self.IDS, "--temperature", 0, "--max-tokens", 60, "--ignore-eos", "--json")
+        plain = self.json(*args)
+        for option in (("--two-pass-head",), ("--draft", 3), ("--weights", "map"), ("--weights", "memory")):
+            self.assertEqual(self.json(*args, *option)["ids"], plain["ids"], option)
+        self.assertGreater(self.json(*args, "--draft", 3)["draft"]["right"], 0)
+
     def test_chat_wraps_the_prompt_in_a_turn(self):
         ids = self.json("run", MODEL, "--chat", "--prompt", "hi", "--max-tokens", 1, "--json")["prompt_ids"]
         turn = "<bos><start_of_turn>user\nhi<end_of_turn>\n<start_of_turn>model\n"
@@ -216,8 +223,24 @@ class Numbers(Case):
         self.assertEqual(len(result["rows"][0]["tok_s_all"]), 2)
         only_decode = self.json("bench", MODEL, "-p", 0, "-n", 4, "-t", 1, "-r", 1, "--json")["rows"]
         self.assertEqual([row["test"] for row in only_decode], ["tg4"])
-        for key in ("load_s", "peak_rss_mb", "bandwidth_gb_s"):
+        for key in ("load_s", "first_token_s", "peak_rss_mb", "bandwidth_gb_s"):
             self.assertGreater(result[key], 0)
+        self.assertEqual([roof["threads"] for roof in result["roofline"]], [1, 2])
+        self.assertGreater(result["roofline"][0]["int8_gop_s"], 0)
+        self.assertIn("GB/s", self.out("bench", MODEL, "-p", 8, "-n", 2, "-t", 1, "-r", 1, "--two-pass-head").decode())
+
+    def test_bench_script(self):
+        script = os.path.join(os.path.dirname(__file__), "..", "..", "tools", "bench")
+        with tempfile.TemporaryDirectory() as folder:
+            out = os.path.join(folder, "bench")
+            done = subprocess.run([sys.executable, script, MODEL, "--gemma", GEMMA, "--alone", "-p", "8", "-n", "2",
+                                   "-t", "1", "-r", "1", "--out", out], capture_output=True, timeout=120)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertIn(b"| pp8 | 1 |", done.stdout)
+            with open(out + ".json") as file:
+                self.assertEqual([row["test"] for row in json.load(file)["rows"]], ["pp8", "tg2"])
+            with open(out + ".svg") as file:
+                self.assertTrue(file.read().startswith("<svg"))
 
 
 class Embed(Case):

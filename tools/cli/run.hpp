@@ -61,16 +61,20 @@ inline int run(const RunOptions& o) {
         options);
   }
   if (o.json) {
-    print_json({{"text", result.text},
-                {"ids", result.ids},
-                {"prompt_ids", result.prompt_ids},
-                {"stop", gemma::stop_reason_name(result.stop)},
-                {"backend", session.backend()},
-                {"backend_reason", session.backend_reason()},
-                {"timing",
-                 {{"load_s", model.load_seconds()},
-                  {"prefill_tok_s", result.prefill_rate()},
-                  {"decode_tok_s", result.decode_rate()}}}});
+    Json json = {{"text", result.text},
+                 {"ids", result.ids},
+                 {"prompt_ids", result.prompt_ids},
+                 {"stop", gemma::stop_reason_name(result.stop)},
+                 {"backend", session.backend()},
+                 {"backend_reason", session.backend_reason()},
+                 {"timing",
+                  {{"load_s", model.load_seconds()},
+                   {"prefill_tok_s", result.prefill_rate()},
+                   {"decode_tok_s", result.decode_rate()}}}};
+    if (options.draft_tokens > 0) {
+      json["draft"] = {{"guessed", result.drafted}, {"right", result.accepted}};
+    }
+    print_json(json);
   } else {
     std::cout << '\n' << std::flush;
     if (!o.quiet) {
@@ -103,6 +107,10 @@ inline void add_sampling(CLI::App& app, gemma::GenerateOptions& o) {
   app.add_option("--stop", o.stop, "a text that ends the answer; may be given several times")
       ->allow_extra_args(false);
   app.add_flag("--ignore-eos", o.ignore_eos, "go on after the tokens that end an answer");
+  app.add_option("--draft", o.draft_tokens,
+                 "with --temperature 0: guess so many tokens from earlier text and check them at "
+                 "once; the text stays the same, and comes faster where it repeats itself; 0: none")
+      ->capture_default_str()->check(CLI::Range(0, 7));
 }
 
 inline void add_run(CLI::App& app, Action& action) {

@@ -35,6 +35,8 @@ class Runner {
 
   /// Appends `ids` (1 to max_batch() of them, each in [0, V), position() + size <= context()).
   virtual Status forward(Span<const TokenId> ids, const Outputs& outputs) = 0;
+  /// Forgets the tokens from `position` on, which were among those of the last forward().
+  virtual void rewind(std::size_t position) = 0;
   /// Forgets the sequence.
   virtual void reset() = 0;
 

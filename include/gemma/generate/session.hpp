@@ -36,6 +36,9 @@ struct GenerateOptions {
   SamplerOptions sampler;
   std::vector<std::string> stop;  ///< texts that end the answer; they are not part of it
   bool ignore_eos = false;        ///< go on after the tokens that end an answer
+  /// Tokens to guess by look_up() and check at once; 0: none. Greedy text stays the same; for other
+  /// samplers, penalties and filters nothing is guessed. 3 is a good number.
+  std::size_t draft_tokens = 0;
   /// Called with the logits [V] before each token is drawn; may change them (−infinity forbids).
   std::function<void(Span<float> logits)> logit_filter;
   ProgressFn progress;            ///< of reading the prompt; false cancels
@@ -61,6 +64,8 @@ struct GenerateResult {
   StopReason stop = StopReason::max_tokens;
   double prefill_seconds = 0.0;
   double decode_seconds = 0.0;
+  std::size_t drafted = 0;          ///< tokens guessed
+  std::size_t accepted = 0;         ///< of them, those that were right
   /// Tokens per second; 0 where there is nothing to divide.
   double prefill_rate() const;
   double decode_rate() const;
@@ -141,6 +146,8 @@ class Session {
   Status check_ids(Span<const TokenId> ids) const;
   Status check_generates() const;
   Status forward(Span<const TokenId> ids, const Outputs& outputs);
+  Result<std::vector<TokenId>> check_draft(const std::vector<TokenId>& unread,
+                                           const std::vector<TokenId>& draft);
   Status decode(GenerateResult& result, const Outputs& last, std::vector<float>& logits,
                 const TextSink& sink, const GenerateOptions& options);
 

@@ -11,6 +11,8 @@
 #define GEMMA_SIMD_CODES_INL_HPP_
 #endif
 
+#include <array>
+
 #include "gemma/quant/registry.hpp"
 #include "gemma/simd/dot-inl.hpp"
 #include "gemma/simd/vector-inl.hpp"
@@ -87,6 +89,36 @@ HWY_INLINE void load_nibbles(const std::uint8_t* p, const std::uint8_t* q, hn::V
     out[1] = hn::ShiftRight<4>(hn::LoadU(d, p));
     out[2] = hn::And(hn::LoadU(d, q), mask);
     out[3] = hn::ShiftRight<4>(hn::LoadU(d, q));
+  }
+}
+
+/// The same for q = p + kDistance, with one load and one permutation of all bytes where the target has
+/// that instruction.
+template <std::size_t kDistance>
+HWY_INLINE void load_nibbles_of_two(const std::uint8_t* p, VU8* out) {
+  if constexpr (kHasQuads && kBytes == 64) {
+    static_assert(kDistance + 16 <= 64, "both in one load");
+    const DU8 d;
+    const DU16 words;
+    alignas(64) static constexpr std::array<std::uint8_t, 64> kFrom = [] {
+      std::array<std::uint8_t, 64> from{};
+      for (std::size_t i = 0; i < 64; ++i) {
+        from[i] = static_cast<std::uint8_t>(i % 16 + i / 32 * kDistance);
+      }
+      return from;
+    }();
+    alignas(64) static constexpr std::array<std::uint16_t, 32> kShift = [] {
+      std::array<std::uint16_t, 32> shift{};
+      for (std::size_t i = 0; i < 32; ++i) shift[i] = i / 8 % 2 == 0 ? 0 : 4;
+      return shift;
+    }();
+    // What lies behind the second block is not read: it may not exist.
+    const VU8 bytes = hn::LoadN(d, p, kDistance + 16);
+    const VU8 spread = hn::TableLookupLanes(bytes, hn::SetTableIndices(d, kFrom.data()));
+    const auto shifted = hn::Shr(hn::BitCast(words, spread), hn::Load(words, kShift.data()));
+    out[0] = hn::And(hn::BitCast(d, shifted), hn::Set(d, 15));
+  } else {
+    load_nibbles(p, p + kDistance, out);
   }
 }
 
@@ -169,7 +201,7 @@ class BlockCodes {
       const VU8 shift = hn::Set(DU8(), static_cast<std::uint8_t>(kByteOffset));
       for (std::size_t v = 0; v < kVecs; ++v) out[v] = hn::Xor(out[v], shift);
     } else {
-      load_nibbles(first + Format::kQuantsOffset, second + Format::kQuantsOffset, out);
+      load_nibbles_of_two<Format::kBlockBytes>(first + Format::kQuantsOffset, out);
     }
     if constexpr (kBits == 5) {
       add_fifth_bits(first + Format::kHighBitsOffset, second + Format::kHighBitsOffset, out);

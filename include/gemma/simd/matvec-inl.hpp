@@ -91,7 +91,28 @@ class Factors {
 /// Running sums of a row and a token: several, so that an addition need not wait for the one before.
 inline constexpr std::size_t kChains = 4;
 
-/// Adds factor · Σ of products to the running sums, for the 64 codes from element kFirst of a span on.
+/// Adds factor · Σ of products to the running sums, for all codes of a span, one step for all of them
+/// after the other: then no instruction waits long for the one before, and more are under way.
+template <class Format>
+HWY_INLINE void add_chunks(const VU8 (*chunks)[1], const std::int8_t* q, std::size_t n,
+                           const Factors<Format>& factors, VF* sums) {
+  constexpr std::size_t kChunks = Codes<Format>::kSpan / 64;
+  const DF d;
+  VI32 sum[kChunks];
+  unroll<kChunks>([&](auto i) HWY_ATTR {
+    sum[i] = add_quads(chunks[i][0], hn::LoadU(DI8(), q + 64 * i), hn::Zero(DI32()));
+  });
+  unroll<kChunks>([&](auto i) HWY_ATTR { sum[i] = hn::ShiftLeft<8>(sum[i]); });
+  unroll<kChunks>([&](auto i) HWY_ATTR {
+    sum[i] = add_quads(chunks[i][0], hn::LoadU(DI8(), q + n + 64 * i), sum[i]);
+  });
+  unroll<kChunks>([&](auto i) HWY_ATTR {
+    const VF factor = factors.template get<64 * decltype(i)::value, 64>();
+    sums[i % kChains] = hn::MulAdd(hn::ConvertTo(d, sum[i]), factor, sums[i % kChains]);
+  });
+}
+
+/// The same for the 64 codes from element kFirst of a span on, in several vectors.
 /// `q` are the activations of the span; where they are bytes, the low ones lie `n` further on.
 template <std::size_t kFirst, class Format>
 HWY_INLINE void add_chunk(const VU8* codes, const std::int8_t* q, std::size_t n,
@@ -155,6 +176,7 @@ class RowDots {
  private:
   using D = typename Factors<Format>::D;
   static constexpr std::size_t kSpan = Codes<Format>::kSpan;
+  static constexpr std::size_t kChunks = kSpan / 64;
   static constexpr std::size_t kGroups = Factors<Format>::kGroups;
   static constexpr std::size_t kSpanBytes = kSpan / Format::kBlockElements * Format::kBlockBytes;
 
@@ -208,14 +230,20 @@ class RowDots {
     }
     Factors<Format> factors[kCount];
     for (std::size_t t = 0; t < kCount; ++t) factors[t].set(scale, x[t].scale);
-    unroll<kSpan / 64>([&](auto index) HWY_ATTR {
-      constexpr std::size_t kChunk = decltype(index)::value;
-      VU8 chunk[kVecs];
-      codes.template get<kChunk>(chunk);
+    VU8 chunks[kChunks][kVecs];
+    if constexpr (kVecs == 1) {
+      unroll<kChunks>([&](auto i) HWY_ATTR { codes.template get<decltype(i)::value>(chunks[i]); });
       for (std::size_t t = 0; t < kCount; ++t) {
-        add_chunk<64 * kChunk, Format>(chunk, x[t].q, cols, factors[t], sums_[t]);
+        add_chunks<Format>(chunks, x[t].q, cols, factors[t], sums_[t]);
       }
-    });
+    } else {
+      unroll<kChunks>([&](auto i) HWY_ATTR {
+        codes.template get<decltype(i)::value>(chunks[i]);
+        for (std::size_t t = 0; t < kCount; ++t) {
+          add_chunk<64 * decltype(i)::value>(chunks[i], x[t].q, cols, factors[t], sums_[t]);
+        }
+      });
+    }
   }
 
   VF sums_[kCount][kChains];

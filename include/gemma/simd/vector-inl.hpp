@@ -27,6 +27,7 @@ using DI32 = hn::Repartition<std::int32_t, DF>;
 using DI16 = hn::Repartition<std::int16_t, DF>;
 using DI8 = hn::Repartition<std::int8_t, DF>;
 using DU32 = hn::Repartition<std::uint32_t, DF>;
+using DU16 = hn::Repartition<std::uint16_t, DF>;
 using DU8 = hn::Repartition<std::uint8_t, DF>;
 using VF = hn::Vec<DF>;
 using VI32 = hn::Vec<DI32>;

@@ -39,6 +39,7 @@ class CpuRunner final : public Runner {
     return {};
   }
 
+  void rewind(std::size_t position) override { position_ = position; }
   void reset() override { position_ = 0; }
   std::size_t position() const override { return position_; }
   std::size_t context() const override { return options_.context; }

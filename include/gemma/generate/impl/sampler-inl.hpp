@@ -7,6 +7,7 @@
 #include <string>
 
 #include "gemma/generate/sampler.hpp"
+#include "gemma/simd/kernels.hpp"
 
 GEMMA_NAMESPACE_BEGIN
 
@@ -30,11 +31,7 @@ GEMMA_INLINE Status check_sampler_options(const SamplerOptions& options) {
 }
 
 GEMMA_INLINE TokenId greedy_token(Span<const float> logits) {
-  std::size_t best = 0;
-  for (std::size_t i = 1; i < logits.size(); ++i) {
-    if (logits[i] > logits[best] || std::isnan(logits[best])) best = i;
-  }
-  return static_cast<TokenId>(best);
+  return static_cast<TokenId>(simd::kernels().argmax(logits.data(), logits.size()));
 }
 
 GEMMA_INLINE TokenId Sampler::sample(Span<float> logits, Span<const TokenId> history) {

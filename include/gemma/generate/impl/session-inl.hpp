@@ -9,6 +9,7 @@
 
 #include "gemma/backend/cpu.hpp"
 #include "gemma/base/float16.hpp"
+#include "gemma/generate/look_up.hpp"
 #include "gemma/generate/session.hpp"
 #include "gemma/generate/stop_strings.hpp"
 #include "gemma/model/kv_cache.hpp"
@@ -316,6 +317,26 @@ GEMMA_INLINE Result<GenerateResult> Session::try_generate(Span<const TokenId> pr
   return result;
 }
 
+/// Reads the unread tokens and a draft after them. Returns the tokens that are right: as many of the
+/// draft as agree with the model, and the one that follows. The first of them to the last but one
+/// are in the KV cache, nothing else is.
+GEMMA_INLINE Result<std::vector<TokenId>> Session::check_draft(const std::vector<TokenId>& unread,
+                                                               const std::vector<TokenId>& draft) {
+  std::vector<TokenId> ids = unread;
+  ids.insert(ids.end(), draft.begin(), draft.end());
+  std::vector<TokenId> drawn;
+  Outputs outputs;
+  outputs.logit_rows = draft.size() + 1;
+  outputs.top = 1;
+  outputs.logits = [&](std::size_t, Span<float> row) { drawn.push_back(greedy_token(row)); };
+  GEMMA_TRY(forward(ids, outputs));
+  std::size_t right = 0;
+  while (right < draft.size() && drawn[right] == draft[right]) ++right;
+  runner_->rewind(runner_->position() - (draft.size() - right));
+  drawn.resize(right + 1);
+  return drawn;
+}
+
 GEMMA_INLINE Status Session::decode(GenerateResult& result, const Outputs& last,
                                     std::vector<float>& logits, const TextSink& sink,
                                     const GenerateOptions& options) {
@@ -323,6 +344,9 @@ GEMMA_INLINE Status Session::decode(GenerateResult& result, const Outputs& last,
   Sampler sampler(options.sampler);
   StreamDecoder decoder(model_.tokenizer());
   StopStringFilter filter(options.stop);
+  const bool drafts = options.draft_tokens > 0 && options.sampler.temperature == 0.0f &&
+                      detail::logits_that_matter(options) == 1;
+  std::vector<TokenId> ahead;  // known already, the next one last; all but the first are read
   const auto emit = [&](const std::string& text) {
     result.text += text;
     return text.empty() || !sink || sink(text);
@@ -333,28 +357,51 @@ GEMMA_INLINE Status Session::decode(GenerateResult& result, const Outputs& last,
       result.stop = StopReason::cancelled;
       break;
     }
-    if (options.logit_filter) options.logit_filter(Span<float>(logits));
-    const TokenId id = sampler.sample(Span<float>(logits), history_);
+    TokenId id = 0;
+    if (ahead.empty()) {
+      if (options.logit_filter) options.logit_filter(Span<float>(logits));
+      id = sampler.sample(Span<float>(logits), history_);
+    } else {
+      id = ahead.back();
+      ahead.pop_back();
+    }
     if (!options.ignore_eos && model_.is_stop(id)) {
       result.stop = StopReason::eos;
       break;
     }
     result.ids.push_back(id);
     history_.push_back(id);
-    unread_.push_back(id);
+    if (ahead.empty()) unread_.push_back(id);
     const bool go_on = emit(filter.push(decoder.push(id)));
     if (filter.stopped() || !go_on) {
       result.stop = filter.stopped() ? StopReason::stop_string : StopReason::cancelled;
       break;
     }
     if (result.ids.size() == options.max_tokens) break;
-    if (runner_->position() == runner_->context()) {
+    if (!ahead.empty()) continue;
+    const std::size_t room = runner_->context() - runner_->position();
+    if (room == 0) {
       result.stop = StopReason::context_full;
       break;
     }
     const std::vector<TokenId> next = std::exchange(unread_, {});
-    GEMMA_TRY(forward(next, last));
+    // Few enough that the activations are as fine as those of a single token.
+    constexpr std::size_t kMost = simd::kCoarseTokens - 1;
+    const std::size_t fit = (std::min)({room, runner_->max_batch(), kMost});
+    const std::size_t most = drafts && fit > next.size() ? fit - next.size() : 0;
+    const std::vector<TokenId> draft = look_up(history_, (std::min)(options.draft_tokens, most));
+    if (draft.empty()) {
+      GEMMA_TRY(forward(next, last));
+      continue;
+    }
+    GEMMA_TRY_ASSIGN(ahead, check_draft(next, draft));
+    result.drafted += draft.size();
+    result.accepted += ahead.size() - 1;
+    std::reverse(ahead.begin(), ahead.end());
   }
+  // What was read ahead, and never written.
+  const std::size_t read = history_.size() - unread_.size();
+  if (runner_->position() > read) runner_->rewind(read);
   if (!filter.stopped()) emit(filter.push(decoder.flush()) + filter.flush());
   result.decode_seconds = detail::seconds_since(start);
   return {};
