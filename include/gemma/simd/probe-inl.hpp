@@ -16,40 +16,34 @@ namespace HWY_NAMESPACE {
 
 /// Multiplies and adds in registers only, in so many chains that none waits for the one before.
 inline HWY_NOINLINE std::size_t multiply_bytes(std::size_t rounds, std::int32_t* out) {
-  constexpr std::size_t kSums = 12;
+  constexpr std::size_t kSums = kHasQuads ? 12 : 6;
   const DI8 d8;
+  const DI16 d16;
   const DI32 d32;
-  const VU8 codes = hn::Set(DU8(), 3);
+  // Different ones in each chain and round, so that no product serves twice.
+  VU8 codes[kSums];
+  VI32 sums[kSums];
+  unroll<kSums>([&](auto i) HWY_ATTR {
+    codes[i] = hn::Set(DU8(), static_cast<std::uint8_t>(i + 1));
+    sums[i] = hn::Zero(d32);
+  });
   VI8 x = hn::Set(d8, 1);
-  VI32 total = hn::Zero(d32);
-  if constexpr (kHasPairs) {
-    const DI16 d16;
-    VI16 sums[kSums];
-    unroll<kSums>([&](auto i) HWY_ATTR { sums[i] = hn::Zero(d16); });
-    for (std::size_t round = 0; round < rounds; ++round) {
-      unroll<kSums>([&](auto i) HWY_ATTR {
-        sums[i] = hn::Add(sums[i], hn::SatWidenMulPairwiseAdd(d16, codes, x));
-      });
-      x = hn::Xor(x, hn::Set(d8, 1));  // so that the products change from round to round
-    }
-    unroll<kSums>([&](auto i) HWY_ATTR { total = hn::Add(total, hn::BitCast(d32, sums[i])); });
-  } else {
-    VI32 sums[kSums];
-    unroll<kSums>([&](auto i) HWY_ATTR { sums[i] = hn::Zero(d32); });
-    for (std::size_t round = 0; round < rounds; ++round) {
-      unroll<kSums>([&](auto i) HWY_ATTR {
-        if constexpr (kHasQuads) {
-          sums[i] = add_quads(codes, x, sums[i]);
-        } else {
-          const DI16 d16;
-          const VI16 wide = hn::PromoteLowerTo(d16, codes);
-          sums[i] = hn::Add(sums[i], hn::WidenMulPairwiseAdd(d32, wide, hn::BitCast(d16, x)));
-        }
-      });
-      x = hn::Xor(x, hn::Set(d8, 1));
-    }
-    unroll<kSums>([&](auto i) HWY_ATTR { total = hn::Add(total, sums[i]); });
+  for (std::size_t round = 0; round < rounds; ++round) {
+    unroll<kSums>([&](auto i) HWY_ATTR {
+      if constexpr (kHasQuads) {
+        sums[i] = add_quads(codes[i], x, sums[i]);
+      } else if constexpr (kHasPairs) {
+        const VI16 products = hn::SatWidenMulPairwiseAdd(d16, codes[i], x);
+        sums[i] = hn::BitCast(d32, hn::Add(hn::BitCast(d16, sums[i]), products));
+      } else {
+        const VI16 wide = hn::PromoteLowerTo(d16, codes[i]);
+        sums[i] = hn::Add(sums[i], hn::WidenMulPairwiseAdd(d32, wide, hn::BitCast(d16, x)));
+      }
+    });
+    x = hn::Add(x, hn::Set(d8, 1));
   }
+  VI32 total = hn::Zero(d32);
+  unroll<kSums>([&](auto i) HWY_ATTR { total = hn::Add(total, sums[i]); });
   *out = hn::ReduceSum(d32, total);
   constexpr std::size_t kEach = kHasQuads || kHasPairs ? kBytes : kBytes / 2;
   return rounds * kSums * kEach;
