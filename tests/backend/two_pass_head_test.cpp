@@ -37,10 +37,10 @@ Row logits_of(const gemma::Model& model, const std::vector<TokenId>& ids, std::s
 
 TEST_CASE("the largest logits are the full head's to the bit, the others are left out") {
   // Heads with a soft-cap and without, of floats and of blocks.
-  for (const auto& [name, format] : {std::pair("gemma3_swa", "q8_0"), std::pair("gemma2_swa", "q8_0"),
-                                     std::pair("gemma3_swa", "f32"), std::pair("gemma4_e", "q8_0")}) {
-    const Golden golden = Golden::load(name, format);
-    CAPTURE(name);
+  for (const auto& file : {std::pair("gemma3_swa", "q8_0"), std::pair("gemma2_swa", "q8_0"),
+                           std::pair("gemma3_swa", "f32"), std::pair("gemma4_e", "q8_0")}) {
+    const Golden golden = Golden::load(file.first, file.second);
+    CAPTURE(file.first);
     for (const int count : {3, 20}) {
       const std::vector<TokenId> ids(golden.input_ids.begin(), golden.input_ids.begin() + count);
       const Row full = logits_of(golden.model, ids, 0, true, 1);

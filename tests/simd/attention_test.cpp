@@ -166,7 +166,9 @@ TEST_CASE("a narrower cache costs the rounding of what is stored, and nothing mo
                 {simd::KvType::q8_0, DType::Q8_0}};
   for (const simd::Kernels& kernels : simd::all_kernels()) {
     CAPTURE(kernels.target);
-    for (const auto& [type, format] : kTypes) {
+    for (const auto& kind : kTypes) {
+      const simd::KvType type = kind.type;
+      const DType format = kind.format;
       for (const Shape& shape : {Shape{4, 2, 96, 0, 100, 30, 20, 0.0f},
                                  Shape{2, 1, 256, 70, 90, 400, 20, 0.0f}}) {
         Case c(shape);
