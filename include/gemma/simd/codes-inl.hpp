@@ -114,7 +114,7 @@ HWY_INLINE void load_nibbles_of_two(const std::uint8_t* p, VU8* out) {
     }();
     // What lies behind the second block is not read: it may not exist.
     const VU8 bytes = hn::LoadN(d, p, kDistance + 16);
-    const VU8 spread = hn::TableLookupLanes(bytes, hn::SetTableIndices(d, kFrom.data()));
+    const VU8 spread = hn::TableLookupLanes(bytes, table_indices(d, hn::Load(d, kFrom.data())));
     const auto shifted = hn::Shr(hn::BitCast(words, spread), hn::Load(words, kShift.data()));
     out[0] = hn::And(hn::BitCast(d, shifted), hn::Set(d, 15));
   } else {

@@ -73,7 +73,7 @@ class Factors {
       const DI32 di;
       const auto lanes = hn::Add(hn::Load(di, kGroupOfLane),
                                  hn::Set(di, static_cast<std::int32_t>(kFirst / Format::kGroup)));
-      return hn::TableLookupLanes(hn::ResizeBitCast(d, product_[0]), hn::IndicesFromVec(d, lanes));
+      return hn::TableLookupLanes(hn::ResizeBitCast(d, product_[0]), table_indices(d, lanes));
     } else {
       static_assert(kCount <= Format::kGroup, "lanes of one group");
       return hn::Set(d, stored_[kFirst / Format::kGroup]);

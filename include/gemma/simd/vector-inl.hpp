@@ -36,6 +36,13 @@ using VI8 = hn::Vec<DI8>;
 using VU32 = hn::Vec<DU32>;
 using VU8 = hn::Vec<DU8>;
 
+/// Indices for hn::TableLookupLanes(). In debug builds hn::IndicesFromVec() checks them with a function of
+/// Highway's library, which is not linked.
+template <class D, class V>
+HWY_INLINE auto table_indices(D d, V indices) {
+  return decltype(hn::IndicesFromVec(d, indices)){indices.raw};
+}
+
 /// Lanes of a float vector: 16 with AVX-512, 8 with AVX2, 4 elsewhere.
 inline constexpr std::size_t kLanes = hn::MaxLanes(DF());
 /// Bytes of a vector.
