@@ -5,6 +5,7 @@
 
 #include "common.hpp"
 #include "gemma/base/aligned.hpp"
+#include "gemma/base/huge_pages.hpp"
 #include "gemma/base/threads.hpp"
 #include "gemma/simd/kernels.hpp"
 
@@ -30,6 +31,7 @@ inline double memory_bandwidth(std::size_t threads) {
   constexpr std::size_t kWords = 256u * 1024 * 1024 / sizeof(std::uint64_t);
   constexpr std::size_t kChunk = 1u << 16;
   auto buffer = gemma::AlignedArray<std::uint64_t>::create(kWords, "the probe").value();
+  gemma::detail::advise_huge_pages(buffer.data(), kWords * sizeof(std::uint64_t));
   std::fill_n(buffer.data(), kWords, 1);
   gemma::ThreadPool pool(threads);
   std::atomic<std::uint64_t> sink{0};

@@ -11,7 +11,6 @@
 #include <type_traits>
 
 #include "gemma/base/error.hpp"
-#include "gemma/base/huge_pages.hpp"
 
 GEMMA_NAMESPACE_BEGIN
 
@@ -41,7 +40,6 @@ class AlignedArray {
     const auto address = reinterpret_cast<std::uintptr_t>(array.block_.get());
     const std::uintptr_t aligned = (address + kAlignment - 1) / kAlignment * kAlignment;
     array.data_ = reinterpret_cast<T*>(aligned);
-    detail::advise_huge_pages(array.data_, count * sizeof(T));
     array.size_ = count;
     return array;
   }

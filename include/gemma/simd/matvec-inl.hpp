@@ -7,6 +7,8 @@
 #define GEMMA_SIMD_MATVEC_INL_HPP_
 #endif
 
+#include <array>
+
 #include "gemma/simd/activations-inl.hpp"
 #include "gemma/simd/codes-inl.hpp"
 #include "gemma/simd/dot-inl.hpp"
@@ -65,15 +67,15 @@ class Factors {
   HWY_INLINE VF get() const {
     const DF d;
     if constexpr (kInRegister) {
-      alignas(64) static constexpr std::int32_t kGroupOfLane[16] = {
-          0, 0, 0, 0, 16 / Format::kGroup, 16 / Format::kGroup, 16 / Format::kGroup,
-          16 / Format::kGroup, 32 / Format::kGroup, 32 / Format::kGroup, 32 / Format::kGroup,
-          32 / Format::kGroup, 48 / Format::kGroup, 48 / Format::kGroup, 48 / Format::kGroup,
-          48 / Format::kGroup};
-      const DI32 di;
-      const auto lanes = hn::Add(hn::Load(di, kGroupOfLane),
-                                 hn::Set(di, static_cast<std::int32_t>(kFirst / Format::kGroup)));
-      return hn::TableLookupLanes(hn::ResizeBitCast(d, product_[0]), table_indices(d, lanes));
+      alignas(64) static constexpr std::array<std::int32_t, kLanes> kGroupOfLane = [] {
+        std::array<std::int32_t, kLanes> groups{};
+        for (std::size_t i = 0; i < kLanes; ++i) {
+          groups[i] = static_cast<std::int32_t>((kFirst + i * kCount / kLanes) / Format::kGroup);
+        }
+        return groups;
+      }();
+      return hn::TableLookupLanes(hn::ResizeBitCast(d, product_[0]),
+                                  table_indices(d, hn::Load(DI32(), kGroupOfLane.data())));
     } else {
       static_assert(kCount <= Format::kGroup, "lanes of one group");
       return hn::Set(d, stored_[kFirst / Format::kGroup]);
@@ -82,7 +84,7 @@ class Factors {
 
  private:
   /// Vectors of 64 codes hold several groups.
-  static constexpr bool kInRegister = kBytes == 64 && kHasQuads;
+  static constexpr bool kInRegister = kBytes == 64;
 
   hn::Vec<D> product_[kGroups / kStep];
   float stored_[kInRegister ? 1 : kGroups];
@@ -231,7 +233,7 @@ class RowDots {
     Factors<Format> factors[kCount];
     for (std::size_t t = 0; t < kCount; ++t) factors[t].set(scale, x[t].scale);
     VU8 chunks[kChunks][kVecs];
-    if constexpr (kVecs == 1) {
+    if constexpr (kHasQuads && kVecs == 1) {
       unroll<kChunks>([&](auto i) HWY_ATTR { codes.template get<decltype(i)::value>(chunks[i]); });
       for (std::size_t t = 0; t < kCount; ++t) {
         add_chunks<Format>(chunks, x[t].q, cols, factors[t], sums_[t]);

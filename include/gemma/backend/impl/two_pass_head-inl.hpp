@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "gemma/base/aligned.hpp"
+#include "gemma/base/huge_pages.hpp"
 #include "gemma/base/threads.hpp"
 #include "gemma/quant/registry.hpp"
 #include "gemma/simd/kernels.hpp"
@@ -38,18 +39,16 @@ class TwoPassHead {
     GEMMA_TRY_ASSIGN(missed_scale_, AlignedArray<float>::create(rows, what));
     GEMMA_TRY_ASSIGN(logits_, AlignedArray<float>::create(rows, what));
     GEMMA_TRY_ASSIGN(bounds_, AlignedArray<float>::create(rows, what));
+    detail::advise_huge_pages(codes_.data(), codes_.size());
     sketch_.codes = codes_.data();
     sketch_.scale = scale_.data();
     sketch_.missed = missed_.data();
     sketch_.missed_scale = missed_scale_.data();
-    pool.parallel_for(sketch_.groups(), [&](std::size_t group, std::size_t) {
+    constexpr std::size_t kGroups = 64;
+    pool.parallel_for((sketch_.groups() + kGroups - 1) / kGroups, [&](std::size_t task, std::size_t) {
       std::vector<float> numbers(simd::kSketchRows * w.cols);
-      for (std::size_t r = 0; r < simd::kSketchRows; ++r) {
-        const std::size_t row = group * simd::kSketchRows + r;
-        if (row >= w.rows) break;
-        quant::decode_row(w.type, w.row(row), w.cols, numbers.data() + r * w.cols);
-      }
-      simd::kernels().make_sketch(numbers.data(), group, sketch_);
+      const std::size_t end = (std::min)((task + 1) * kGroups, sketch_.groups());
+      for (std::size_t group = task * kGroups; group < end; ++group) add_group(w, group, numbers);
     });
     return {};
   }
@@ -93,6 +92,19 @@ class TwoPassHead {
   }
 
  private:
+  void add_group(const WeightMatrix& w, std::size_t group, std::vector<float>& numbers) {
+    for (std::size_t r = 0; r < simd::kSketchRows; ++r) {
+      const std::size_t row = group * simd::kSketchRows + r;
+      float* out = numbers.data() + r * w.cols;
+      if (row < w.rows) {
+        quant::decode_row(w.type, w.row(row), w.cols, out);
+      } else {
+        std::fill_n(out, w.cols, 0.0f);
+      }
+    }
+    simd::kernels().make_sketch(numbers.data(), group, sketch_);
+  }
+
   /// The rows of the `count` largest logits of the first pass.
   const std::vector<std::size_t>& best_rows(std::size_t count) {
     const float* logits = logits_.data();
