@@ -7,10 +7,12 @@
 #include <cstddef>
 #include <vector>
 
+#include "gemma/base/error.hpp"
 #include "gemma/base/span.hpp"
 #include "gemma/model/config.hpp"
 #include "gemma/model/family.hpp"
 #include "gemma/model/weights.hpp"
+#include "gemma/model/widths.hpp"
 
 GEMMA_NAMESPACE_BEGIN
 
@@ -38,6 +40,49 @@ struct BlockBuffers {
   std::vector<Buffer> streams;    ///< n of [T, D]; the first is x
   std::vector<Buffer> predicted;  ///< n of [T, D]
 };
+
+/// Makes room for `batch` tokens: allocate(count, buffer) is called for each buffer the model needs,
+/// with its floats, and returns a Status.
+template <class Buffer, class Allocate>
+Status allocate_buffers(const Config& config, std::size_t batch, const Allocate& allocate,
+                        BlockBuffers<Buffer>& b) {
+  const Widths widths(config);
+  const std::size_t width = batch * config.width;
+  for (Buffer* buffer : {&b.x, &b.h, &b.branch}) GEMMA_TRY(allocate(width, *buffer));
+  for (Buffer* buffer : {&b.q, &b.heads}) GEMMA_TRY(allocate(batch * widths.queries, *buffer));
+  for (Buffer* buffer : {&b.k, &b.v}) GEMMA_TRY(allocate(batch * widths.keys, *buffer));
+  for (Buffer* buffer : {&b.gate, &b.up}) GEMMA_TRY(allocate(batch * widths.ffn, *buffer));
+  if (config.ple_width > 0) {
+    GEMMA_TRY(allocate(batch * widths.ple, b.ple));
+    GEMMA_TRY(allocate(batch * config.ple_width, b.ple_gate));
+  }
+  if (config.experts > 0) GEMMA_TRY(allocate(width, b.mixed));
+  if (config.altup_streams <= 1) return {};
+  const std::size_t n = config.altup_streams;
+  for (Buffer* buffer : {&b.y, &b.laurel}) GEMMA_TRY(allocate(width, *buffer));
+  GEMMA_TRY(allocate(batch * widths.rank, b.low_rank));
+  GEMMA_TRY(allocate(batch * n, b.modality));
+  GEMMA_TRY(allocate(batch * n * n, b.mixing));
+  b.streams.assign(n, b.x);
+  b.predicted.assign(n, Buffer{});
+  for (std::size_t j = 0; j < n; ++j) {
+    if (j > 0) GEMMA_TRY(allocate(width, b.streams[j]));
+    GEMMA_TRY(allocate(width, b.predicted[j]));
+  }
+  return {};
+}
+
+/// Floats per token of all buffers that allocate_buffers() makes room for.
+inline std::size_t floats_per_token(const Config& config) {
+  std::size_t sum = 0;
+  BlockBuffers<int> none;
+  const Status counted = allocate_buffers(config, 1, [&sum](std::size_t count, int&) {
+    sum += count;
+    return Status();
+  }, none);
+  (void)counted;
+  return sum;
+}
 
 /// Attention of layer `index`: b.h → b.branch.
 template <class F, class Ops, class Buffer>

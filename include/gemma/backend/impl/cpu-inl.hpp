@@ -51,41 +51,9 @@ class CpuRunner final : public Runner {
       : config_(config), weights_(weights), options_(options), ops_(std::move(ops)) {}
 
   Status allocate() {
-    const Widths widths(config_);
-    const std::size_t batch = options_.batch;
-    GEMMA_TRY(add_buffer(batch * config_.width, buffers_.x));
-    GEMMA_TRY(add_buffer(batch * config_.width, buffers_.h));
-    GEMMA_TRY(add_buffer(batch * widths.queries, buffers_.q));
-    GEMMA_TRY(add_buffer(batch * widths.keys, buffers_.k));
-    GEMMA_TRY(add_buffer(batch * widths.keys, buffers_.v));
-    GEMMA_TRY(add_buffer(batch * widths.queries, buffers_.heads));
-    GEMMA_TRY(add_buffer(batch * widths.ffn, buffers_.gate));
-    GEMMA_TRY(add_buffer(batch * widths.ffn, buffers_.up));
-    GEMMA_TRY(add_buffer(batch * config_.width, buffers_.branch));
-    if (config_.ple_width > 0) {
-      GEMMA_TRY(add_buffer(batch * widths.ple, buffers_.ple));
-      GEMMA_TRY(add_buffer(batch * config_.ple_width, buffers_.ple_gate));
-    }
-    if (config_.experts > 0) GEMMA_TRY(add_buffer(batch * config_.width, buffers_.mixed));
-    if (config_.altup_streams > 1) GEMMA_TRY(allocate_altup(widths));
-    return add_buffer((std::min)(batch, kLogitRows) * config_.vocab_size, logits_);
-  }
-
-  Status allocate_altup(const Widths& widths) {
-    const std::size_t n = config_.altup_streams;
-    const std::size_t batch = options_.batch;
-    GEMMA_TRY(add_buffer(batch * config_.width, buffers_.y));
-    GEMMA_TRY(add_buffer(batch * config_.width, buffers_.laurel));
-    GEMMA_TRY(add_buffer(batch * widths.rank, buffers_.low_rank));
-    GEMMA_TRY(add_buffer(batch * n, buffers_.modality));
-    GEMMA_TRY(add_buffer(batch * n * n, buffers_.mixing));
-    buffers_.streams.assign(n, buffers_.x);
-    buffers_.predicted.assign(n, nullptr);
-    for (std::size_t j = 0; j < n; ++j) {
-      if (j > 0) GEMMA_TRY(add_buffer(batch * config_.width, buffers_.streams[j]));
-      GEMMA_TRY(add_buffer(batch * config_.width, buffers_.predicted[j]));
-    }
-    return {};
+    const auto add = [this](std::size_t count, float*& buffer) { return add_buffer(count, buffer); };
+    GEMMA_TRY(allocate_buffers(config_, options_.batch, add, buffers_));
+    return add_buffer((std::min)(options_.batch, kLogitRows) * config_.vocab_size, logits_);
   }
 
   Status add_buffer(std::size_t count, float*& buffer) {
@@ -146,19 +114,16 @@ GEMMA_INLINE Result<std::unique_ptr<Runner>> create_cpu_runner(const Config& con
 }
 
 GEMMA_INLINE std::uint64_t cpu_scratch_bytes(const Config& config, const CpuOptions& options) {
-  const detail::Widths widths(config);
+  const Widths widths(config);
   const std::size_t threads = options.threads == 0 ? hardware_threads() : options.threads;
   const std::uint64_t batch = options.batch;
-  const std::uint64_t streams = config.altup_streams > 1 ? 2 * config.altup_streams + 1 : 0;
-  const std::uint64_t per_token = (3 + streams) * config.width + 2 * widths.queries +
-                                  2 * widths.keys + 2 * widths.ffn + widths.ple;
   const std::uint64_t quantised =
       widths.input + widths.input / simd::kActivationGroup * sizeof(simd::CoarseGroup);
   const std::uint64_t logits = (std::min)(options.batch, detail::kLogitRows) * config.vocab_size;
   const std::uint64_t head = options.two_pass_head
                                  ? detail::TwoPassHead::bytes(config.vocab_size, config.width)
                                  : 0;
-  return batch * (per_token * sizeof(float) + quantised) + logits * sizeof(float) +
+  return batch * (floats_per_token(config) * sizeof(float) + quantised) + logits * sizeof(float) +
          threads * simd::kScratchBytes + head;
 }
 

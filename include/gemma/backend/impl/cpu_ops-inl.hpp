@@ -13,34 +13,15 @@
 #include "gemma/backend/impl/two_pass_head-inl.hpp"
 #include "gemma/base/aligned.hpp"
 #include "gemma/base/threads.hpp"
+#include "gemma/model/experts.hpp"
 #include "gemma/model/kv_cache.hpp"
 #include "gemma/model/rope.hpp"
 #include "gemma/model/weights.hpp"
+#include "gemma/model/widths.hpp"
 #include "gemma/quant/registry.hpp"
 
 GEMMA_NAMESPACE_BEGIN
 namespace detail {
-
-/// Widths of the widest activations of a model, in floats per token.
-struct Widths {
-  std::size_t queries = 0;
-  std::size_t keys = 0;
-  std::size_t ffn = 0;
-  std::size_t ple = 0;    ///< all layers' per-layer embeddings
-  std::size_t rank = 0;   ///< of LAuReL
-  std::size_t input = 0;  ///< of any matmul
-
-  explicit Widths(const Config& config)
-      : ple(config.layers.size() * config.ple_width), rank(config.laurel_rank), input(config.width) {
-    for (const LayerConfig& layer : config.layers) {
-      queries = (std::max)(queries, config.heads * layer.head_dim);
-      keys = (std::max)(keys, layer.kv_heads * layer.head_dim);
-      ffn = (std::max)(ffn, layer.ffn_width);
-    }
-    input = (std::max)({input, queries, ffn, config.expert_width, config.ple_width, rank,
-                        config.altup_streams});
-  }
-};
 
 /// The steps of a transformer block on T = tokens() rows of floats.
 class CpuOps {
@@ -330,9 +311,12 @@ class CpuOps {
   void mix_experts(const ExpertWeights& w, const float* x, const float* h, float* out) {
     const std::size_t width = config_->width;
     std::fill(out, out + tokens_ * width, 0.0f);
-    const std::vector<std::vector<Choice>> chosen = choose_experts(w, x);
+    rms_norm(x, w.router_norm, expert_.in.data());
+    matmul(expert_.in.data(), w.router, expert_.router.data());
+    const std::vector<std::vector<ExpertChoice>> chosen =
+        choose_experts(expert_.router.data(), tokens_, config_->experts_used, w.expert_scale);
     for (std::size_t e = 0; e < chosen.size(); ++e) {
-      const std::vector<Choice>& mine = chosen[e];
+      const std::vector<ExpertChoice>& mine = chosen[e];
       if (mine.empty()) continue;
       for (std::size_t i = 0; i < mine.size(); ++i) {
         const float* row = h + mine[i].token * width;
@@ -356,56 +340,15 @@ class CpuOps {
     for (std::size_t i = 0; i < n; ++i) y[i] += factor * x[i];
   }
 
-  /// A token that an expert works on, and what its result counts.
-  struct Choice {
-    std::size_t token;
-    float weight;
-  };
-
-  /// For each expert its tokens: the experts_used likeliest of each token, weighted by their share
-  /// of the router's softmax and a factor of their own.
-  std::vector<std::vector<Choice>> choose_experts(const ExpertWeights& w, const float* x) {
-    const std::size_t experts = config_->experts;
-    rms_norm(x, w.router_norm, expert_.in.data());
-    matmul(expert_.in.data(), w.router, expert_.router.data());
-    std::vector<std::vector<Choice>> chosen(experts);
-    std::vector<std::size_t> order(experts);
-    for (std::size_t t = 0; t < tokens_; ++t) {
-      float* p = expert_.router.data() + t * experts;
-      const float largest = *std::max_element(p, p + experts);
-      for (std::size_t e = 0; e < experts; ++e) {
-        p[e] = std::exp(p[e] - largest);
-        order[e] = e;
-      }
-      std::stable_sort(order.begin(), order.end(),
-                       [p](std::size_t a, std::size_t b) { return p[a] > p[b]; });
-      float sum = 0.0f;
-      for (std::size_t i = 0; i < config_->experts_used; ++i) sum += p[order[i]];
-      for (std::size_t i = 0; i < config_->experts_used; ++i) {
-        const std::size_t e = order[i];
-        chosen[e].push_back({t, p[e] / sum * w.expert_scale[e]});
-      }
-    }
-    return chosen;
-  }
-
   /// The feed-forward of expert e on `rows` rows of expert_.in → expert_.out.
   void run_expert(const ExpertWeights& w, std::size_t e, std::size_t rows) {
     const std::size_t n = config_->expert_width;
-    const auto part = [](WeightMatrix m, std::size_t first, std::size_t count) {
-      m.data = m.row(first);
-      m.rows = count;
-      return m;
-    };
-    const WeightMatrix gate = w.gate_up ? part(w.gate_up, 2 * e * n, n) : part(w.gate, e * n, n);
-    const WeightMatrix up =
-        w.gate_up ? part(w.gate_up, (2 * e + 1) * n, n) : part(w.up, e * n, n);
-    simd::MatmulArgs inputs[] = {make_product(gate, expert_.gate.data()),
-                                 make_product(up, expert_.up.data())};
+    const ExpertMatrices expert(w, e, n, config_->width);
+    simd::MatmulArgs inputs[] = {make_product(expert.gate, expert_.gate.data()),
+                                 make_product(expert.up, expert_.up.data())};
     run_products(expert_.in.data(), inputs, 2, rows);
     kernels_.gelu_mul(expert_.gate.data(), expert_.up.data(), rows * n, expert_.gate.data());
-    simd::MatmulArgs output =
-        make_product(part(w.down, e * config_->width, config_->width), expert_.out.data());
+    simd::MatmulArgs output = make_product(expert.down, expert_.out.data());
     run_products(expert_.gate.data(), &output, 1, rows);
   }
 
