@@ -18,6 +18,9 @@ using LogitsSink = std::function<void(std::size_t index, Span<float> logits)>;
 /// Receives the last hidden state [D], after the final norm, of the index-th token of a batch.
 using HiddenSink = std::function<void(std::size_t index, Span<const float> hidden)>;
 
+/// Receives the largest logit after the index-th token of a batch, and whose it is.
+using BestSink = std::function<void(std::size_t index, TokenId id, float logit)>;
+
 /// What a forward pass is to hand out, in the order of the tokens.
 struct Outputs {
   std::size_t logit_rows = 0;  ///< logits after the last so many tokens go to `logits`
@@ -25,6 +28,9 @@ struct Outputs {
   /// may be −infinity. 0: all.
   std::size_t top = 0;
   LogitsSink logits;
+  /// If set, and `top` is 1, a backend may call this instead of `logits`: it then need not fetch them
+  /// from its device. Of equal logits the first counts; NaN if there is any among them.
+  BestSink best;
   HiddenSink hidden;           ///< if set: the hidden states of all tokens
 };
 
@@ -45,6 +51,8 @@ class Runner {
   virtual std::size_t max_batch() const = 0;  ///< tokens per forward()
   /// "cpu", or "opencl: " and the device.
   virtual std::string description() const = 0;
+  /// What happened to it since it was made; empty: nothing.
+  virtual std::string remark() const { return {}; }
 };
 
 GEMMA_NAMESPACE_END

@@ -1,0 +1,55 @@
+// A runner on a device that may fail, and the CPU to go on with when it does.
+#ifndef GEMMA_BACKEND_FALLBACK_HPP_
+#define GEMMA_BACKEND_FALLBACK_HPP_
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "gemma/backend/runner.hpp"
+#include "gemma/base/progress.hpp"
+
+GEMMA_NAMESPACE_BEGIN
+
+/// Makes a runner when it is needed.
+using MakeRunner = std::function<Result<std::unique_ptr<Runner>>()>;
+
+/// Runs on a device until that fails with ErrorCode::backend. Then the CPU reads the tokens again,
+/// does what failed, and stays in its place. No output is handed out twice.
+class FallbackRunner final : public Runner {
+ public:
+  /// What `make_cpu` makes must hold as many tokens, and take as many per forward(), as `device`.
+  FallbackRunner(std::unique_ptr<Runner> device, MakeRunner make_cpu, LogFn log = {})
+      : runner_(std::move(device)), make_cpu_(std::move(make_cpu)), log_(std::move(log)) {}
+
+  /// Fails if the device does and the CPU cannot take over; the sequence is then as it was.
+  Status forward(Span<const TokenId> ids, const Outputs& outputs) override;
+  void rewind(std::size_t position) override;
+  void reset() override;
+
+  std::size_t position() const override { return runner_->position(); }
+  std::size_t context() const override { return runner_->context(); }
+  std::size_t max_batch() const override { return runner_->max_batch(); }
+  std::string description() const override { return runner_->description(); }
+  std::string remark() const override { return remark_; }
+
+ private:
+  Result<std::unique_ptr<Runner>> make_caught_up();
+
+  std::unique_ptr<Runner> runner_;  ///< the device's, later the CPU's
+  MakeRunner make_cpu_;             ///< empty once the CPU has taken over
+  LogFn log_;
+  std::vector<TokenId> ids_;        ///< what the device has read
+  std::string remark_;
+};
+
+GEMMA_NAMESPACE_END
+
+#if !defined(GEMMA_DECLARATIONS_ONLY)
+#include "gemma/backend/impl/fallback-inl.hpp"
+#endif
+
+#endif  // GEMMA_BACKEND_FALLBACK_HPP_

@@ -1,0 +1,155 @@
+// Bodies of opencl.hpp.
+#ifndef GEMMA_BACKEND_IMPL_OPENCL_INL_HPP_
+#define GEMMA_BACKEND_IMPL_OPENCL_INL_HPP_
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "gemma/backend/impl/opencl_ops-inl.hpp"
+#include "gemma/backend/impl/opencl_self_test-inl.hpp"
+#include "gemma/backend/opencl.hpp"
+#include "gemma/model/transformer.hpp"
+
+GEMMA_NAMESPACE_BEGIN
+namespace detail {
+
+class OpenClRunner final : public Runner {
+ public:
+  /// Rows of logits computed at a time where many are asked for.
+  static constexpr std::size_t kLogitRows = 32;
+
+  static Result<std::unique_ptr<Runner>> create(const Config& config, const Weights& weights,
+                                                const opencl::Device& device,
+                                                const OpenClRunnerOptions& options) {
+    for (const LayerConfig& layer : config.layers) {
+      constexpr std::size_t kLargestHead = 512;  // of kernels/attention.hpp
+      if (layer.head_dim > kLargestHead) {
+        return Error(ErrorCode::backend, device.name + ": kernels are made for heads of at most " +
+                                             std::to_string(kLargestHead) +
+                                             " numbers; this model's have " +
+                                             std::to_string(layer.head_dim));
+      }
+    }
+    GEMMA_TRY_ASSIGN(OpenClOps ops, OpenClOps::create(config, weights, device, options));
+    GEMMA_TRY(OpenClSelfTest(ops, config, weights).run());
+    std::unique_ptr<OpenClRunner> runner(
+        new OpenClRunner(config, weights, options, std::move(ops)));
+    GEMMA_TRY(runner->allocate());
+    return std::unique_ptr<Runner>(std::move(runner));
+  }
+
+  static std::uint64_t bytes(const Config& config, const Weights& weights,
+                             const OpenClRunnerOptions& options) {
+    const std::uint64_t rows = (std::min)(options.batch, kLogitRows);
+    const std::uint64_t floats =
+        options.batch * floats_per_token(config) + rows * config.vocab_size;
+    return DeviceWeights::bytes(weights) + OpenClOps::bytes(config, options) +
+           floats * sizeof(float);
+  }
+
+  Status forward(Span<const TokenId> ids, const Outputs& outputs) override {
+    ops_.begin(ids, position_);
+    visit_family(config_.family, [&](auto family) {
+      run_layers<decltype(family)>(ops_, config_, weights_, ids, buffers_);
+    });
+    if (outputs.hidden) emit_hidden(ids.size(), outputs.hidden);
+    emit_logits(ids.size(), outputs);
+    ops_.settle();
+    GEMMA_TRY(ops_.take_status());
+    position_ += ids.size();
+    return {};
+  }
+
+  void rewind(std::size_t position) override { position_ = position; }
+  void reset() override { position_ = 0; }
+  std::size_t position() const override { return position_; }
+  std::size_t context() const override { return options_.context; }
+  std::size_t max_batch() const override { return options_.batch; }
+  std::string description() const override { return "opencl: " + ops_.context().device().name; }
+
+ private:
+  OpenClRunner(const Config& config, const Weights& weights, const OpenClRunnerOptions& options,
+               OpenClOps ops)
+      : config_(config), weights_(weights), options_(options), ops_(std::move(ops)) {}
+
+  Status allocate() {
+    const auto add = [this](std::size_t count, Activation& buffer) -> Status {
+      GEMMA_TRY_ASSIGN(buffer, ops_.allocate(count));
+      return {};
+    };
+    GEMMA_TRY(allocate_buffers(config_, options_.batch, add, buffers_));
+    const std::size_t rows = (std::min)(options_.batch, kLogitRows);
+    GEMMA_TRY(add(rows * config_.vocab_size, logits_));
+    row_.resize(rows * config_.vocab_size);
+    ops_.set_heads(buffers_.q, buffers_.k, buffers_.v);
+    return {};
+  }
+
+  void emit_hidden(std::size_t tokens, const HiddenSink& sink) {
+    const std::size_t width = config_.width;
+    std::vector<float> hidden(tokens * width);
+    ops_.norm_rows(buffers_.x, 0, tokens, weights_.output_norm, buffers_.h);
+    ops_.read(buffers_.h, hidden.data(), hidden.size());
+    if (!ops_.ok()) return;
+    for (std::size_t t = 0; t < tokens; ++t) {
+      sink(t, Span<const float>(hidden.data() + t * width, width));
+    }
+  }
+
+  void emit_logits(std::size_t tokens, const Outputs& outputs) {
+    const std::size_t vocab = config_.vocab_size;
+    const std::size_t rows = outputs.logit_rows;
+    for (std::size_t done = 0; done < rows;) {
+      const std::size_t count = (std::min)(rows - done, kLogitRows);
+      const std::size_t first = tokens - rows + done;
+      if (tokens == 1) {
+        ops_.rms_norm(buffers_.x, weights_.output_norm, buffers_.h);
+      } else {
+        ops_.norm_rows(buffers_.x, first, count, weights_.output_norm, buffers_.h);
+      }
+      ops_.head(buffers_.h, weights_.head, count, logits_);
+      if (count == 1 && outputs.top == 1 && outputs.best) {
+        const auto best = ops_.largest(logits_, vocab);
+        if (!ops_.ok()) return;
+        outputs.best(first, static_cast<TokenId>(best.second), best.first);
+        done += count;
+        continue;
+      }
+      ops_.read(logits_, row_.data(), count * vocab);
+      if (!ops_.ok()) return;
+      for (std::size_t r = 0; r < count; ++r) {
+        outputs.logits(first + r, Span<float>(row_.data() + r * vocab, vocab));
+      }
+      done += count;
+    }
+  }
+
+  const Config& config_;
+  const Weights& weights_;
+  OpenClRunnerOptions options_;
+  OpenClOps ops_;
+  BlockBuffers<Activation> buffers_{};
+  Activation logits_;
+  std::vector<float> row_;  ///< the host's copy of the logits
+  std::size_t position_ = 0;
+};
+
+}  // namespace detail
+
+GEMMA_INLINE Result<std::unique_ptr<Runner>> create_opencl_runner(
+    const Config& config, const Weights& weights, const opencl::Device& device,
+    const OpenClRunnerOptions& options) {
+  return detail::OpenClRunner::create(config, weights, device, options);
+}
+
+GEMMA_INLINE std::uint64_t opencl_bytes(const Config& config, const Weights& weights,
+                                        const OpenClRunnerOptions& options) {
+  return detail::OpenClRunner::bytes(config, weights, options);
+}
+
+GEMMA_NAMESPACE_END
+
+#endif  // GEMMA_BACKEND_IMPL_OPENCL_INL_HPP_

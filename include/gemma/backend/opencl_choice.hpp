@@ -1,0 +1,103 @@
+// Which OpenCL device to use, and why each of the others is not used.
+#ifndef GEMMA_BACKEND_OPENCL_CHOICE_HPP_
+#define GEMMA_BACKEND_OPENCL_CHOICE_HPP_
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "gemma/base/lock_file.hpp"
+#include "gemma/opencl/device.hpp"
+
+GEMMA_NAMESPACE_BEGIN
+
+/// What the user wants of OpenCL. `allow` and `deny` hold parts, in any case, of a device's
+/// "platform | vendor | name | driver".
+struct OpenClOptions {
+  std::string library;             ///< the only OpenCL library to try; empty: the usual ones
+  std::vector<std::string> allow;  ///< if any: only devices with one of them
+  std::vector<std::string> deny;   ///< no device with one of these
+  bool allow_cpu = false;          ///< devices that are no GPU, too, if no GPU is usable
+  /// For compiled kernels and notes of starts that did not finish; empty: see with_environment().
+  std::string cache_folder;
+  bool time_it = true;             ///< Backend::automatic takes the faster of device and CPU
+};
+
+/// The options with what the environment adds to them: GEMMA_OPENCL_LIBRARY, GEMMA_OPENCL_DEVICES
+/// (comma-separated; entries that begin with '-' or '!' are denied, others allowed),
+/// GEMMA_OPENCL_ALLOW_CPU=1 and GEMMA_OPENCL_CACHE, without which it is user_cache_folder(). That
+/// folder is made; if it cannot be, it is empty. What `options` already say counts more.
+OpenClOptions with_environment(OpenClOptions options);
+
+enum class Verdict {
+  usable,             ///< passes every check, but another was chosen
+  chosen,
+  denied,             ///< by OpenClOptions::deny
+  not_allowed,        ///< not among OpenClOptions::allow
+  unavailable,        ///< as it says itself
+  no_compiler,
+  too_old,            ///< for OpenCL 1.2
+  big_endian,
+  not_a_gpu,
+  too_little_memory,
+  crashed_before,     ///< an earlier program ended while starting it
+  failed              ///< starting it went wrong
+};
+
+/// "usable", "chosen", "denied", …
+const char* verdict_name(Verdict verdict);
+
+/// What became of one device.
+struct DeviceReport {
+  opencl::Device device;
+  Verdict verdict = Verdict::usable;
+  std::string reason;  ///< one sentence, which does not name the device
+};
+
+struct OpenClChoice {
+  std::vector<DeviceReport> devices;
+  std::vector<std::string> remarks;  ///< about platforms
+  int chosen = -1;                   ///< index of a device; -1: none
+  std::string reason;                ///< why that one, or why none: one sentence
+};
+
+/// Finds all devices and chooses one that can hold `needed_bytes`: the fastest GPU, by its compute
+/// units and clock, of those with memory of their own if there are any. No library, platform or
+/// device is a reason like others, not an error.
+OpenClChoice choose_opencl_device(const OpenClOptions& options, std::uint64_t needed_bytes);
+
+/// The same among these devices.
+OpenClChoice choose_opencl_device(const OpenClOptions& options, std::uint64_t needed_bytes,
+                                  std::vector<opencl::Device> devices);
+
+/// Gives up the chosen device, which failed for the reason `why`, and chooses the next best.
+void choose_next_opencl_device(OpenClChoice& choice, const std::string& why);
+
+/// Notes in the cache folder that a device is being started: a driver that ends the process does so
+/// only once. Without a folder it does nothing.
+class Sentinel {
+ public:
+  Sentinel(const std::string& cache_folder, const opencl::Device& device);
+
+  /// The file; empty without a folder.
+  const std::string& path() const { return path_; }
+  /// Whether an earlier process wrote the file and ended before it could remove it.
+  bool left_behind() const;
+
+  void arm();
+  void disarm() { file_.release(); }  ///< also done when the Sentinel ends
+
+ private:
+  std::string path_;
+  std::string text_;
+  LockFile file_;
+};
+
+GEMMA_NAMESPACE_END
+
+#if !defined(GEMMA_DECLARATIONS_ONLY)
+#include "gemma/backend/impl/opencl_choice-inl.hpp"
+#endif
+
+#endif  // GEMMA_BACKEND_OPENCL_CHOICE_HPP_
