@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -16,10 +17,14 @@
 #include "gemma/base/progress.hpp"
 #include "gemma/generate/model.hpp"
 #include "gemma/generate/sampler.hpp"
+#if defined(GEMMA_OPENCL)
+#include "gemma/backend/opencl_choice.hpp"
+#endif
 
 GEMMA_NAMESPACE_BEGIN
 
-/// Where a session computes. `automatic` takes a GPU only if it passes every check, else the CPU.
+/// Where a session computes. `automatic` takes a GPU only if it passes every check and is faster,
+/// else the CPU. A GPU that fails later is replaced by the CPU, which reads the tokens again.
 enum class Backend { automatic, cpu, opencl };
 
 struct SessionOptions {
@@ -29,6 +34,10 @@ struct SessionOptions {
   std::optional<simd::KvType> kv_type;  ///< none: Model::default_kv_type()
   Backend backend = Backend::automatic;
   bool two_pass_head = false;  ///< see CpuOptions: faster greedy and top-k decoding, more memory
+  LogFn log;                   ///< hears which device was chosen, and when it fails
+#if defined(GEMMA_OPENCL)
+  OpenClOptions opencl;        ///< with_environment() adds to them
+#endif
 };
 
 struct GenerateOptions {
@@ -133,8 +142,8 @@ class Session {
   void cancel() { cancelled_->store(true); }
 
   std::string backend() const { return runner_->description(); }
-  /// Why this backend: one sentence.
-  const std::string& backend_reason() const { return backend_reason_; }
+  /// Why this backend: one sentence, and another if a GPU has failed since.
+  std::string backend_reason() const;
 
  private:
   Session(const Model& model, std::unique_ptr<Runner> runner, std::string reason)
@@ -143,13 +152,20 @@ class Session {
         cancelled_(std::make_unique<std::atomic<bool>>(false)),
         backend_reason_(std::move(reason)) {}
 
+  /// What the next token is drawn from: the logits, or itself if the backend has found the largest.
+  struct Last {
+    std::vector<float> logits;
+    std::optional<TokenId> best;
+  };
+  static Outputs ask_for(Last& last, const GenerateOptions& options);
+
   Status check_ids(Span<const TokenId> ids) const;
   Status check_generates() const;
   Status forward(Span<const TokenId> ids, const Outputs& outputs);
   Result<std::vector<TokenId>> check_draft(const std::vector<TokenId>& unread,
                                            const std::vector<TokenId>& draft);
-  Status decode(GenerateResult& result, const Outputs& last, std::vector<float>& logits,
-                const TextSink& sink, const GenerateOptions& options);
+  Status decode(GenerateResult& result, Last& last, const TextSink& sink,
+                const GenerateOptions& options);
 
   Model model_;
   std::unique_ptr<Runner> runner_;
@@ -161,6 +177,14 @@ class Session {
 
 /// Memory a session with these options takes.
 MemoryPlan plan_memory(const Model& model, const SessionOptions& options);
+
+#if defined(GEMMA_OPENCL)
+/// Bytes of a device's memory that such a session takes if it runs there.
+std::uint64_t opencl_bytes(const Model& model, const SessionOptions& options);
+
+/// The device that such a session would start first, whatever options.backend is.
+OpenClChoice choose_opencl_device(const Model& model, const SessionOptions& options);
+#endif
 
 GEMMA_NAMESPACE_END
 

@@ -9,6 +9,7 @@
 
 #include "gemma/backend/cpu.hpp"
 #include "gemma/base/float16.hpp"
+#include "gemma/generate/impl/choose_runner-inl.hpp"
 #include "gemma/generate/look_up.hpp"
 #include "gemma/generate/session.hpp"
 #include "gemma/generate/stop_strings.hpp"
@@ -17,10 +18,6 @@
 
 GEMMA_NAMESPACE_BEGIN
 namespace detail {
-
-inline double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
 
 /// W x, for one vector.
 inline std::vector<double> multiply(const WeightMatrix& w, const std::vector<double>& x) {
@@ -60,33 +57,6 @@ inline std::size_t logits_that_matter(const GenerateOptions& options) {
   return sampler.temperature == 0.0f ? 1 : sampler.top_k;
 }
 
-/// Asks for the logits after the last token, of which `top` matter.
-inline Outputs last_logits_into(std::vector<float>& logits, std::size_t top = 0) {
-  Outputs outputs;
-  outputs.logit_rows = 1;
-  outputs.top = top;
-  outputs.logits = [&logits](std::size_t, Span<float> row) {
-    logits.assign(row.begin(), row.end());
-  };
-  return outputs;
-}
-
-/// The runner's options where the user left them open.
-inline CpuOptions cpu_options(const Model& model, const SessionOptions& options) {
-  constexpr std::size_t kDefaultContext = 4096;
-  CpuOptions cpu;
-  cpu.context = options.context != 0
-                    ? options.context
-                    : (std::min)(model.config().context_length, kDefaultContext);
-  // Who sees what comes after a token needs all of the text at once.
-  const bool whole = model.config().bidirectional;
-  cpu.batch = whole ? cpu.context : (std::min)(options.batch, cpu.context);
-  cpu.threads = options.threads;
-  cpu.kv_type = options.kv_type.value_or(model.default_kv_type());
-  cpu.two_pass_head = options.two_pass_head;
-  return cpu;
-}
-
 }  // namespace detail
 
 GEMMA_INLINE const char* stop_reason_name(StopReason reason) {
@@ -119,15 +89,19 @@ GEMMA_INLINE MemoryPlan plan_memory(const Model& model, const SessionOptions& op
   return plan;
 }
 
+#if defined(GEMMA_OPENCL)
+GEMMA_INLINE std::uint64_t opencl_bytes(const Model& model, const SessionOptions& options) {
+  const CpuOptions cpu = detail::cpu_options(model, options);
+  return opencl_bytes(model.config(), model.weights(),
+                      detail::opencl_options(cpu, options.opencl));
+}
+
+GEMMA_INLINE OpenClChoice choose_opencl_device(const Model& model, const SessionOptions& options) {
+  return choose_opencl_device(with_environment(options.opencl), opencl_bytes(model, options));
+}
+#endif
+
 GEMMA_INLINE Result<Session> Session::create(const Model& model, const SessionOptions& options) {
-  std::string reason = "asked for";
-  if (options.backend != Backend::cpu) {
-    reason = "this program was built without OpenCL (GEMMA_OPENCL is off)";
-    if (options.backend == Backend::opencl) {
-      return Error(ErrorCode::backend, "the OpenCL backend cannot be used: " + reason +
-                                           "; rebuild with -DGEMMA_OPENCL or choose the CPU");
-    }
-  }
   if (options.batch == 0) {
     return Error(ErrorCode::invalid_argument, "a batch of 0 tokens; it must be at least 1");
   }
@@ -143,10 +117,13 @@ GEMMA_INLINE Result<Session> Session::create(const Model& model, const SessionOp
                  model.path() + ": a context of " + std::to_string(options.context) +
                      " tokens, but the model was trained for at most " + std::to_string(trained));
   }
-  GEMMA_TRY_ASSIGN(std::unique_ptr<Runner> runner,
-                   create_cpu_runner(model.config(), model.weights(),
-                                     detail::cpu_options(model, options)));
-  return Session(model, std::move(runner), std::move(reason));
+  GEMMA_TRY_ASSIGN(detail::ChosenRunner chosen, detail::choose_runner(model, options));
+  return Session(model, std::move(chosen.runner), std::move(chosen.reason));
+}
+
+GEMMA_INLINE std::string Session::backend_reason() const {
+  const std::string remark = runner_->remark();
+  return remark.empty() ? backend_reason_ : backend_reason_ + "; " + remark;
 }
 
 GEMMA_INLINE void Session::reset() {
@@ -182,6 +159,12 @@ GEMMA_INLINE Status Session::forward(Span<const TokenId> ids, const Outputs& out
     finite = finite && detail::all_finite(row, outputs.top > 0);
     if (finite) outputs.logits(index, row);
   };
+  if (outputs.best) {
+    checked.best = [&](std::size_t index, TokenId id, float logit) {
+      finite = finite && detail::all_finite(Span<const float>(&logit, 1));
+      if (finite) outputs.best(index, id, logit);
+    };
+  }
   if (outputs.hidden) {
     checked.hidden = [&](std::size_t index, Span<const float> row) {
       finite = finite && detail::all_finite(row);
@@ -224,6 +207,11 @@ GEMMA_INLINE Status Session::try_evaluate(Span<const TokenId> ids, const Outputs
     part.logits = [&](std::size_t index, Span<float> logits) {
       outputs.logits(done + index - unread, logits);
     };
+    if (outputs.best) {
+      part.best = [&](std::size_t index, TokenId id, float logit) {
+        outputs.best(done + index - unread, id, logit);
+      };
+    }
     if (outputs.hidden) {
       part.hidden = [&](std::size_t index, Span<const float> hidden) {
         if (done + index >= unread) outputs.hidden(done + index - unread, hidden);
@@ -247,7 +235,10 @@ GEMMA_INLINE Result<std::vector<float>> Session::try_logits(Span<const TokenId> 
   }
   cancelled_->store(false);
   std::vector<float> logits;
-  GEMMA_TRY(try_evaluate(ids, detail::last_logits_into(logits)));
+  Outputs outputs;
+  outputs.logit_rows = 1;
+  outputs.logits = [&](std::size_t, Span<float> row) { logits.assign(row.begin(), row.end()); };
+  GEMMA_TRY(try_evaluate(ids, outputs));
   return logits;
 }
 
@@ -305,16 +296,30 @@ GEMMA_INLINE Result<GenerateResult> Session::try_generate(Span<const TokenId> pr
   result.prompt_ids.assign(prompt.begin(), prompt.end());
 
   const auto start = std::chrono::steady_clock::now();
-  std::vector<float> logits;
-  const Outputs last = detail::last_logits_into(logits, detail::logits_that_matter(options));
-  if (Status status = try_evaluate(prompt, last, options.progress); !status) {
+  Last last;
+  const Outputs wanted = ask_for(last, options);
+  if (Status status = try_evaluate(prompt, wanted, options.progress); !status) {
     if (status.error().code() != ErrorCode::cancelled) return status.take_error();
     result.stop = StopReason::cancelled;
     return result;
   }
   result.prefill_seconds = detail::seconds_since(start);
-  GEMMA_TRY(decode(result, last, logits, sink, options));
+  GEMMA_TRY(decode(result, last, sink, options));
   return result;
+}
+
+GEMMA_INLINE Outputs Session::ask_for(Last& last, const GenerateOptions& options) {
+  Outputs outputs;
+  outputs.logit_rows = 1;
+  outputs.top = detail::logits_that_matter(options);
+  outputs.logits = [&last](std::size_t, Span<float> row) {
+    last.logits.assign(row.begin(), row.end());
+    last.best.reset();
+  };
+  if (options.sampler.temperature == 0.0f && outputs.top == 1) {
+    outputs.best = [&last](std::size_t, TokenId id, float) { last.best = id; };
+  }
+  return outputs;
 }
 
 /// Reads the unread tokens and a draft after them. Returns the tokens that are right: as many of the
@@ -337,8 +342,7 @@ GEMMA_INLINE Result<std::vector<TokenId>> Session::check_draft(const std::vector
   return drawn;
 }
 
-GEMMA_INLINE Status Session::decode(GenerateResult& result, const Outputs& last,
-                                    std::vector<float>& logits, const TextSink& sink,
+GEMMA_INLINE Status Session::decode(GenerateResult& result, Last& last, const TextSink& sink,
                                     const GenerateOptions& options) {
   const auto start = std::chrono::steady_clock::now();
   Sampler sampler(options.sampler);
@@ -346,6 +350,7 @@ GEMMA_INLINE Status Session::decode(GenerateResult& result, const Outputs& last,
   StopStringFilter filter(options.stop);
   const bool drafts = options.draft_tokens > 0 && options.sampler.temperature == 0.0f &&
                       detail::logits_that_matter(options) == 1;
+  const Outputs wanted = ask_for(last, options);
   std::vector<TokenId> ahead;  // known already, the next one last; all but the first are read
   const auto emit = [&](const std::string& text) {
     result.text += text;
@@ -358,12 +363,14 @@ GEMMA_INLINE Status Session::decode(GenerateResult& result, const Outputs& last,
       break;
     }
     TokenId id = 0;
-    if (ahead.empty()) {
-      if (options.logit_filter) options.logit_filter(Span<float>(logits));
-      id = sampler.sample(Span<float>(logits), history_);
-    } else {
+    if (!ahead.empty()) {
       id = ahead.back();
       ahead.pop_back();
+    } else if (last.best) {
+      id = *last.best;
+    } else {
+      if (options.logit_filter) options.logit_filter(Span<float>(last.logits));
+      id = sampler.sample(Span<float>(last.logits), history_);
     }
     if (!options.ignore_eos && model_.is_stop(id)) {
       result.stop = StopReason::eos;
@@ -391,7 +398,7 @@ GEMMA_INLINE Status Session::decode(GenerateResult& result, const Outputs& last,
     const std::size_t most = drafts && fit > next.size() ? fit - next.size() : 0;
     const std::vector<TokenId> draft = look_up(history_, (std::min)(options.draft_tokens, most));
     if (draft.empty()) {
-      GEMMA_TRY(forward(next, last));
+      GEMMA_TRY(forward(next, wanted));
       continue;
     }
     GEMMA_TRY_ASSIGN(ahead, check_draft(next, draft));

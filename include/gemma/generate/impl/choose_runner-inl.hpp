@@ -1,0 +1,212 @@
+// Where a session computes: on the CPU, or on an OpenCL device that passes every check.
+#ifndef GEMMA_GENERATE_IMPL_CHOOSE_RUNNER_INL_HPP_
+#define GEMMA_GENERATE_IMPL_CHOOSE_RUNNER_INL_HPP_
+
+#include <algorithm>
+#include <chrono>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "gemma/backend/cpu.hpp"
+#include "gemma/generate/session.hpp"
+#if defined(GEMMA_OPENCL)
+#include <array>
+#include <cstdio>
+
+#include "gemma/backend/fallback.hpp"
+#include "gemma/backend/opencl.hpp"
+#endif
+
+GEMMA_NAMESPACE_BEGIN
+namespace detail {
+
+inline double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+/// The runner's options where the user left them open.
+inline CpuOptions cpu_options(const Model& model, const SessionOptions& options) {
+  constexpr std::size_t kDefaultContext = 4096;
+  CpuOptions cpu;
+  cpu.context = options.context != 0
+                    ? options.context
+                    : (std::min)(model.config().context_length, kDefaultContext);
+  // Who sees what comes after a token needs all of the text at once.
+  const bool whole = model.config().bidirectional;
+  cpu.batch = whole ? cpu.context : (std::min)(options.batch, cpu.context);
+  cpu.threads = options.threads;
+  cpu.kv_type = options.kv_type.value_or(model.default_kv_type());
+  cpu.two_pass_head = options.two_pass_head;
+  return cpu;
+}
+
+/// A runner, and why it is this one: one sentence.
+struct ChosenRunner {
+  std::unique_ptr<Runner> runner;
+  std::string reason;
+};
+
+inline Error opencl_refused(const std::string& sentence, const std::string& remedy) {
+  return Error(ErrorCode::backend,
+               "the OpenCL backend cannot be used: " + sentence + "; " + remedy);
+}
+
+#if defined(GEMMA_OPENCL)
+
+inline OpenClRunnerOptions opencl_options(const CpuOptions& cpu, const OpenClOptions& options) {
+  OpenClRunnerOptions device;
+  device.context = cpu.context;
+  device.batch = cpu.batch;
+  device.half_kv = cpu.kv_type != simd::KvType::f32;
+  device.cache_folder = options.cache_folder;
+  return device;
+}
+
+/// Median seconds of reading what a user would wait for: one token, or a text for embeddings.
+inline Result<double> time_runner(Runner& runner, const Config& config) {
+  constexpr std::size_t kText = 64;
+  const std::size_t count = config.bidirectional ? (std::min)(kText, runner.max_batch()) : 1;
+  const std::vector<TokenId> ids(count, 0);
+  Outputs outputs;
+  if (config.bidirectional) {
+    outputs.hidden = [](std::size_t, Span<const float>) {};
+  } else {
+    outputs.logit_rows = 1;
+    outputs.top = 1;
+    outputs.logits = [](std::size_t, Span<float>) {};
+    outputs.best = [](std::size_t, TokenId, float) {};
+  }
+  std::array<double, 4> seconds{};  // the first is for warming up
+  for (double& s : seconds) {
+    const auto start = std::chrono::steady_clock::now();
+    GEMMA_TRY(runner.forward(ids, outputs));
+    s = seconds_since(start);
+    runner.reset();
+  }
+  std::sort(seconds.begin() + 1, seconds.end());
+  return seconds[2];
+}
+
+inline std::string milliseconds(double seconds) {
+  char text[32];
+  std::snprintf(text, sizeof(text), "%.2f ms", seconds * 1e3);
+  return text;
+}
+
+/// What a user can do who wants OpenCL all the same.
+inline std::string opencl_remedy(const OpenClChoice& choice) {
+  if (choice.devices.empty()) {
+    return "install the OpenCL driver of your GPU (GEMMA_OPENCL_LIBRARY may name its library), or "
+           "choose the CPU";
+  }
+  switch (choice.devices.front().verdict) {
+    case Verdict::denied:
+    case Verdict::not_allowed: return "change the list of devices, or choose the CPU";
+    case Verdict::not_a_gpu: return "set GEMMA_OPENCL_ALLOW_CPU=1 to allow it, or choose the CPU";
+    case Verdict::too_little_memory: return "choose a smaller context or model, or the CPU";
+    default: return "choose the CPU, or try a newer driver";
+  }
+}
+
+/// A runner on a device.
+struct StartedDevice {
+  std::unique_ptr<Runner> runner;
+  std::string name;
+  std::string reason;    ///< why this device
+  double seconds = 0.0;  ///< see time_runner(); 0: not timed
+};
+
+/// Starts the best device that can be started. With Backend::automatic an error is just the reason.
+inline Result<StartedDevice> start_device(const Model& model, const CpuOptions& cpu,
+                                          const OpenClOptions& options, Backend backend) {
+  const Config& config = model.config();
+  const OpenClRunnerOptions device_options = opencl_options(cpu, options);
+  const auto start = [&](const opencl::Device& device) -> Result<StartedDevice> {
+    Sentinel sentinel(options.cache_folder, device);
+    sentinel.arm();
+    StartedDevice started;
+    GEMMA_TRY_ASSIGN(started.runner,
+                     create_opencl_runner(config, model.weights(), device, device_options));
+    if (backend == Backend::automatic && options.time_it) {
+      GEMMA_TRY_ASSIGN(started.seconds, time_runner(*started.runner, config));
+    }
+    started.name = device.name;
+    return started;
+  };
+  OpenClChoice choice = choose_opencl_device(
+      options, opencl_bytes(config, model.weights(), device_options));
+  while (choice.chosen >= 0) {
+    Result<StartedDevice> started =
+        start(choice.devices[static_cast<std::size_t>(choice.chosen)].device);
+    if (started) {
+      started->reason = choice.reason;
+      return started;
+    }
+    choose_next_opencl_device(choice, started.error().message());
+  }
+  if (backend == Backend::automatic) return Error(ErrorCode::backend, choice.reason);
+  return opencl_refused(choice.reason, opencl_remedy(choice));
+}
+
+/// A device, with the CPU to go on with if it fails. With Backend::automatic the CPU at once, if
+/// that is faster or there is no device.
+inline Result<ChosenRunner> choose_device(const Model& model, const SessionOptions& options) {
+  const CpuOptions cpu_like = cpu_options(model, options);
+  const auto make_cpu = [model, cpu_like] {
+    return create_cpu_runner(model.config(), model.weights(), cpu_like);
+  };
+  Result<StartedDevice> device =
+      start_device(model, cpu_like, with_environment(options.opencl), options.backend);
+  if (!device) {
+    if (options.backend == Backend::opencl) return device.take_error();
+    GEMMA_TRY_ASSIGN(std::unique_ptr<Runner> cpu, make_cpu());
+    return ChosenRunner{std::move(cpu), device.error().message()};
+  }
+  std::string reason =
+      (options.backend == Backend::opencl ? "asked for; " : "") + device->reason;
+  // A CPU without memory for the model is no rival.
+  Result<std::unique_ptr<Runner>> cpu = std::unique_ptr<Runner>();
+  if (device->seconds > 0.0) cpu = make_cpu();
+  if (cpu && *cpu != nullptr) {
+    GEMMA_TRY_ASSIGN(const double seconds, time_runner(**cpu, model.config()));
+    const std::string per = model.config().bidirectional ? " per text" : " per token";
+    const std::string on_device = device->name + " takes " + milliseconds(device->seconds) + per;
+    const std::string on_cpu = "the CPU " + milliseconds(seconds);
+    reason = on_device + ", " + on_cpu;
+    if (seconds < device->seconds) return ChosenRunner{*std::move(cpu), std::move(reason)};
+  }
+  return ChosenRunner{std::make_unique<FallbackRunner>(std::move(device->runner), make_cpu,
+                                                       options.log),
+                      std::move(reason)};
+}
+#endif
+
+inline Result<ChosenRunner> choose_runner(const Model& model, const SessionOptions& options) {
+  std::string reason = "asked for";
+  if (options.backend != Backend::cpu) {
+#if defined(GEMMA_OPENCL)
+    GEMMA_TRY_ASSIGN(ChosenRunner chosen, choose_device(model, options));
+    if (options.log) {
+      options.log(LogLevel::info,
+                  "backend: " + chosen.runner->description() + " (" + chosen.reason + ")");
+    }
+    return chosen;
+#else
+    reason = "this program was built without OpenCL (GEMMA_OPENCL is off)";
+    if (options.backend == Backend::opencl) {
+      return opencl_refused(reason, "rebuild with -DGEMMA_OPENCL or choose the CPU");
+    }
+#endif
+  }
+  GEMMA_TRY_ASSIGN(
+      std::unique_ptr<Runner> cpu,
+      create_cpu_runner(model.config(), model.weights(), cpu_options(model, options)));
+  return ChosenRunner{std::move(cpu), std::move(reason)};
+}
+
+}  // namespace detail
+GEMMA_NAMESPACE_END
+
+#endif  // GEMMA_GENERATE_IMPL_CHOOSE_RUNNER_INL_HPP_

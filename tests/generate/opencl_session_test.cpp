@@ -1,0 +1,211 @@
+#include <doctest/doctest.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "gemma/formats/gguf.hpp"
+#include "gemma/generate/session.hpp"
+#include "temp_folder.hpp"
+#include "test_data.hpp"
+
+#if defined(GEMMA_OPENCL)
+
+namespace {
+
+using gemma::Backend;
+using gemma::ErrorCode;
+using gemma::GenerateOptions;
+using gemma::Session;
+using gemma::SessionOptions;
+using gemma::Span;
+using gemma::TokenId;
+
+gemma::Model tiny() { return gemma::load(data_path("tiny-gemma3.gguf")); }
+
+/// Options for any OpenCL device, with a folder of their own.
+SessionOptions options_of(Backend backend, const TempFolder& folder) {
+  SessionOptions options;
+  options.context = 64;
+  options.batch = 16;
+  options.threads = 1;
+  options.backend = backend;
+  options.opencl.allow_cpu = true;
+  options.opencl.cache_folder = folder.path();
+  return options;
+}
+
+/// Whether any device can be used here.
+bool has_device(const SessionOptions& options) {
+  return choose_opencl_device(with_environment(options.opencl), 1).chosen >= 0;
+}
+
+GenerateOptions greedy() {
+  GenerateOptions options;
+  options.max_tokens = 16;
+  options.sampler.temperature = 0.0f;
+  options.ignore_eos = true;
+  return options;
+}
+
+const std::vector<TokenId> kPrompt = {2, 10, 20, 30, 40};
+
+Span<const TokenId> prompt() { return Span<const TokenId>(kPrompt); }
+
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+}  // namespace
+
+TEST_CASE("an OpenCL device writes what the CPU writes") {
+  const TempFolder folder;
+  const SessionOptions options = options_of(Backend::opencl, folder);
+  if (!has_device(options)) {
+    MESSAGE("skipped: no OpenCL device here");
+    return;
+  }
+  const gemma::Model model = tiny();
+  Session cpu(model, options_of(Backend::cpu, folder));
+  Session device(model, options);
+  CHECK(contains(device.backend(), "opencl: "));
+  CHECK(contains(device.backend_reason(), "asked for; "));
+  CHECK(cpu.backend() == "cpu");
+  CHECK(cpu.backend_reason() == "asked for");
+  const auto want = cpu.generate(prompt(), {}, greedy());
+  CHECK(device.generate(prompt(), {}, greedy()).ids == want.ids);
+
+  // The same through the rows of logits, and with guesses that are checked in batches.
+  device.reset();
+  GenerateOptions filtered = greedy();
+  std::size_t rows = 0;
+  filtered.logit_filter = [&](Span<float> logits) {
+    CHECK(logits.size() == model.config().vocab_size);
+    ++rows;
+  };
+  CHECK(device.generate(prompt(), {}, filtered).ids == want.ids);
+  CHECK(rows == want.ids.size());
+  device.reset();
+  GenerateOptions drafted = greedy();
+  drafted.draft_tokens = 3;
+  CHECK(device.generate(prompt(), {}, drafted).ids == want.ids);
+
+  // A conversation goes on where it ended.
+  const auto more = cpu.generate(prompt(), {}, greedy());
+  CHECK(device.generate(prompt(), {}, greedy()).ids == more.ids);
+}
+
+TEST_CASE("the automatic choice says how long each takes, and what it chose") {
+  const TempFolder folder;
+  SessionOptions options = options_of(Backend::automatic, folder);
+  if (!has_device(options)) {
+    MESSAGE("skipped: no OpenCL device here");
+    return;
+  }
+  std::vector<std::string> lines;
+  options.log = [&](gemma::LogLevel, std::string_view line) { lines.emplace_back(line); };
+  const gemma::Model model = tiny();
+  Session timed(model, options);
+  INFO(timed.backend_reason());
+  CHECK(contains(timed.backend_reason(), " ms per token, the CPU "));
+  CHECK(lines == std::vector<std::string>{"backend: " + timed.backend() + " (" +
+                                          timed.backend_reason() + ")"});
+  CHECK(timed.position() == 0);
+  CHECK(choose_opencl_device(model, options).chosen >= 0);
+  CHECK(opencl_bytes(model, options) > 0);
+  const auto want = timed.generate(prompt(), {}, greedy()).ids;
+
+  options.opencl.time_it = false;
+  Session untimed(model, options);
+  CHECK(contains(untimed.backend(), "opencl: "));
+  CHECK(untimed.generate(prompt(), {}, greedy()).ids == want);
+}
+
+TEST_CASE("without a usable device the automatic choice is the CPU, and says why") {
+  const TempFolder folder;
+  SessionOptions options = options_of(Backend::automatic, folder);
+  options.opencl.library = "/nonexistent/libOpenCL.so";
+  const gemma::Model model = tiny();
+  Session session(model, options);
+  CHECK(session.backend() == "cpu");
+  CHECK(contains(session.backend_reason(), options.opencl.library));
+
+  options.backend = Backend::opencl;
+  const auto refused = Session::create(model, options);
+  REQUIRE_FALSE(refused.ok());
+  CHECK(refused.error().code() == ErrorCode::backend);
+  CHECK(contains(refused.error().message(), "the OpenCL backend cannot be used: "));
+  CHECK(contains(refused.error().message(), options.opencl.library));
+  CHECK(contains(refused.error().message(), "; install the OpenCL driver"));
+}
+
+TEST_CASE("a device that is denied is not used, and the error says so") {
+  const TempFolder folder;
+  SessionOptions options = options_of(Backend::opencl, folder);
+  if (!has_device(options)) {
+    MESSAGE("skipped: no OpenCL device here");
+    return;
+  }
+  options.opencl.deny = {" | "};
+  const auto refused = Session::create(tiny(), options);
+  REQUIRE_FALSE(refused.ok());
+  CHECK(contains(refused.error().message(), "it is denied by the entry \" | \""));
+  CHECK(contains(refused.error().message(), "; change the list of devices"));
+}
+
+TEST_CASE("EmbeddingGemma's vectors are those of the CPU, whoever is chosen") {
+  const TempFolder folder;
+  SessionOptions options = options_of(Backend::opencl, folder);
+  options.kv_type = gemma::simd::KvType::f32;
+  if (!has_device(options)) {
+    MESSAGE("skipped: no OpenCL device here");
+    return;
+  }
+  const gemma::Model model = gemma::load(data_path("golden/embedding-gemma.gguf"));
+  SessionOptions on_cpu = options;
+  on_cpu.backend = Backend::cpu;
+  const std::vector<TokenId> ids = {2, 10, 20, 30, 40, 50, 60, 1};
+  const std::vector<float> want = Session(model, on_cpu).try_embed(ids).value();
+  for (const Backend backend : {Backend::opencl, Backend::automatic}) {
+    options.backend = backend;
+    Session session(model, options);
+    const std::vector<float> got = session.try_embed(ids).value();
+    REQUIRE(got.size() == want.size());
+    double cosine = 0.0;
+    for (std::size_t i = 0; i < got.size(); ++i) cosine += double{got[i]} * double{want[i]};
+    CHECK(cosine > 0.999);
+    if (backend == Backend::automatic) CHECK(contains(session.backend_reason(), " ms per text, "));
+  }
+}
+
+TEST_CASE("weights that are not numbers are an error on a device, too") {
+  const TempFolder folder;
+  SessionOptions options = options_of(Backend::opencl, folder);
+  if (!has_device(options)) {
+    MESSAGE("skipped: no OpenCL device here");
+    return;
+  }
+  const std::string path = data_path("tiny-gemma3.gguf");
+  const gemma::gguf::File file = gemma::gguf::File::open(path).value();
+  // The scale of a block of Q8_0, as a NaN and as an infinity.
+  for (const std::uint32_t bits : {0x00007E00u, 0x00007C00u}) {
+    for (const char* tensor : {"blk.2.ffn_down.weight", "token_embd.weight"}) {
+      CAPTURE(tensor);
+      std::string bytes = file_text(path);
+      const auto at = file.find_tensor(tensor)->data.data() - file.bytes().data();
+      std::memcpy(&bytes[static_cast<std::size_t>(at)], &bits, sizeof bits);
+      folder.write("damaged.gguf", bytes);
+      Session session(gemma::load(folder.path("damaged.gguf")), options);
+      REQUIRE(contains(session.backend(), "opencl: "));
+      const auto text = session.try_generate(prompt(), {}, greedy());
+      REQUIRE_FALSE(text.ok());
+      CHECK(text.error().code() == ErrorCode::format);
+      CHECK(contains(text.error().message(), "what the model computes are not numbers"));
+      CHECK(session.position() == 0);
+    }
+  }
+}
+
+#endif
