@@ -58,6 +58,12 @@ have_header() {
   return 1
 }
 
+# Whether programs find this library when they ask for it by name.
+have_library() {
+  { ldconfig -p 2>/dev/null || /sbin/ldconfig -p 2>/dev/null; } |
+    grep "^[[:space:]]*$1 " >/dev/null
+}
+
 jobs() { getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2; }
 
 # configure [-DNAME=VALUE…]: runs cmake on the build folder, with ninja if it is a new one.
