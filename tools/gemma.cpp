@@ -1,6 +1,7 @@
 // The `gemma` command: every part of the library from the terminal.
 #include "cli/bench.hpp"
 #include "cli/chat.hpp"
+#include "cli/devices.hpp"
 #include "cli/embed.hpp"
 #include "cli/info.hpp"
 #include "cli/logits.hpp"

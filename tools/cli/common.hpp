@@ -242,6 +242,9 @@ struct EngineOptions {
     options.two_pass_head = two_pass_head;
     if (backend == "cpu") options.backend = gemma::Backend::cpu;
     if (backend == "opencl") options.backend = gemma::Backend::opencl;
+    options.log = [](gemma::LogLevel level, std::string_view line) {
+      if (level == gemma::LogLevel::warning) std::cerr << "gemma: " << line << '\n';
+    };
     for (const gemma::simd::KvType type : kKvTypes) {
       if (kv == gemma::simd::kv_type_name(type)) options.kv_type = type;
     }

@@ -1,9 +1,9 @@
-// gemma info, gemma devices: what a file holds and needs, and what could run it.
+// gemma info: what a file holds and needs, and what would run it.
 #pragma once
 
 #include <map>
 
-#include "common.hpp"
+#include "devices.hpp"
 
 namespace cli {
 
@@ -31,6 +31,23 @@ inline std::size_t context_of(const InfoOptions& o, const gemma::Model& model) {
   return o.engine.context != 0 ? o.engine.context : (std::min)(trained, kUsual);
 }
 
+/// Which backend would be chosen, found out without taking the memory for it.
+inline Json chosen_backend(const EngineOptions& engine, const gemma::Model& model) {
+  gemma::SessionOptions options = engine.session_options();
+#if defined(GEMMA_OPENCL)
+  if (options.backend != gemma::Backend::cpu) {
+    const gemma::OpenClChoice choice = gemma::choose_opencl_device(model, options);
+    if (choice.chosen < 0 && options.backend == gemma::Backend::opencl) {
+      throw std::runtime_error("the OpenCL backend cannot be used: " + choice.reason);
+    }
+    return backend_json(choice);
+  }
+#endif
+  options.context = 1;
+  const gemma::Session session(model, options);
+  return {{"default", session.backend()}, {"reason", session.backend_reason()}};
+}
+
 inline Json info_json(const InfoOptions& o, const gemma::Model& model) {
   const gemma::Config& c = model.config();
   const std::size_t context = context_of(o, model);
@@ -55,10 +72,7 @@ inline Json info_json(const InfoOptions& o, const gemma::Model& model) {
     memory[gemma::simd::kv_type_name(type)] = {{"weights", plan.weights}, {"kv_cache", plan.kv_cache},
                            {"scratch", plan.scratch}, {"total", plan.total()}};
   }
-  // Tells which backend would be chosen without taking the memory of the whole context.
-  gemma::SessionOptions probe = o.engine.session_options();
-  probe.context = 1;
-  const gemma::Session session(model, probe);
+  const Json backend = chosen_backend(o.engine, model);
   const gemma::Tokenizer& t = model.tokenizer();
   Json tokenizer = {{"kind", t.kind() == gemma::TokenizerKind::merges ? "ranked merges"
                                                                       : "SentencePiece BPE"},
@@ -86,8 +100,8 @@ inline Json info_json(const InfoOptions& o, const gemma::Model& model) {
           {"chat_remark", model.chat_format_remark()},
           {"context", context},
           {"memory", memory},
-          {"backend", session.backend()},
-          {"backend_reason", session.backend_reason()}};
+          {"backend", backend["default"]},
+          {"backend_reason", backend["reason"]}};
 }
 
 inline std::string megabytes(const Json& bytes) {
@@ -167,25 +181,6 @@ inline void add_info(CLI::App& app, Action& action) {
       "  gemma info model.gguf\n"
       "  gemma info model.gguf --ctx 32768 --json");
   sub->callback([o, &action] { action = [o] { return info(*o); }; });
-}
-
-inline int devices(bool json) {
-  const std::string reason = "this program was built without OpenCL (GEMMA_OPENCL is off)";
-  if (json) {
-    print_json({{"devices", Json::array()}, {"default", "cpu"}, {"reason", reason}});
-  } else {
-    std::cout << "no OpenCL devices: " << reason << "\ndefault: cpu, SIMD "
-              << gemma::simd::kernels().target << '\n';
-  }
-  return 0;
-}
-
-inline void add_devices(CLI::App& app, Action& action) {
-  CLI::App* sub = app.add_subcommand("devices", "List the devices that could run a model");
-  auto json = std::make_shared<bool>(false);
-  sub->add_flag("--json", *json, "print JSON");
-  sub->footer("Example:\n  gemma devices --json");
-  sub->callback([json, &action] { action = [json] { return devices(*json); }; });
 }
 
 }  // namespace cli
