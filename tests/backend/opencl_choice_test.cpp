@@ -52,7 +52,7 @@ Device cpu(const std::string& name) {
 
 OpenClChoice choose(std::vector<Device> devices, const OpenClOptions& options = {},
                     std::uint64_t needed = 100 * kMiB) {
-  return choose_opencl_device(options, needed, std::move(devices));
+  return choose_opencl_device(options, {needed, {}}, std::move(devices));
 }
 
 bool contains(const std::string& text, const std::string& part) {
@@ -104,7 +104,7 @@ TEST_CASE("no device is a reason like others") {
 TEST_CASE("a library that cannot be loaded is a reason, too") {
   OpenClOptions options;
   options.library = "/nonexistent/libOpenCL.so";
-  const OpenClChoice choice = choose_opencl_device(options, kMiB);
+  const OpenClChoice choice = choose_opencl_device(options, {kMiB, {}});
   CHECK(choice.chosen == -1);
   CHECK(choice.devices.empty());
   CHECK(contains(choice.reason, options.library));
@@ -167,6 +167,40 @@ TEST_CASE("a model may take 90 % of a device's memory") {
   Device silent = gpu("card");
   silent.global_memory = 0;
   check_refused(silent, Verdict::too_little_memory, "does not say");
+}
+
+TEST_CASE("a device that cannot hold a model gets as many of its layers as fit") {
+  const gemma::DeviceNeeds needs = {1000 * kMiB, {500 * kMiB, 800 * kMiB, 950 * kMiB}};
+  const auto choose_for = [&](std::vector<Device> devices, const OpenClOptions& options = {}) {
+    return choose_opencl_device(options, needs, std::move(devices));
+  };
+  const OpenClChoice two = choose_for({gpu("card")});
+  REQUIRE(two.chosen == 0);
+  CHECK(two.devices[0].layers == 2);
+  CHECK(two.reason == "card is the only usable device, and its memory holds 2 of 4 layers");
+
+  Device large = gpu("large", 1);
+  large.global_memory = 2000 * kMiB;
+  const OpenClChoice larger = choose_for({gpu("card"), large});
+  CHECK(larger.chosen == 1);
+  CHECK_FALSE(larger.devices[1].layers.has_value());
+
+  OpenClOptions options;
+  options.gpu_layers = 1;
+  CHECK(choose_for({large}, options).devices[0].layers == 1);
+  CHECK(choose_for({large}, options).reason ==
+        "large is the only usable device, and it gets 1 of 4 layers");
+  options.gpu_layers = 9;
+  CHECK_FALSE(choose_for({large}, options).devices[0].layers.has_value());
+  options.gpu_layers = 3;
+  const OpenClChoice refused = choose_for({gpu("card")}, options);
+  CHECK(refused.chosen == -1);
+  CHECK(refused.devices[0].verdict == Verdict::too_little_memory);
+  CHECK(refused.reason == "card: 3 of 4 layers need 950 MiB there, but only 900 MiB, 90 % of its "
+                          "memory, may be used; it holds 2 of 4 layers");
+  Device small = gpu("small");
+  small.global_memory = 500 * kMiB;
+  CHECK(choose_for({small}).chosen == -1);
 }
 
 TEST_CASE("a device that failed makes room for the next best") {

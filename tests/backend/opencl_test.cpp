@@ -65,9 +65,10 @@ Rows logits(Runner& runner, const std::vector<TokenId>& ids, std::size_t rows) {
 }
 
 /// All positions in one batch, all one by one, and a batch again with its continuation.
-void check_model(const Golden& golden, const opencl::Device& device) {
+void check_model(const Golden& golden, const opencl::Device& device,
+                 const OpenClRunnerOptions& options = exact_options()) {
   CAPTURE(golden.name);
-  auto made = try_runner(golden.model, device, exact_options());
+  auto made = try_runner(golden.model, device, options);
   if (!made) FAIL(made.error().message());
   Runner& runner = **made;
   const std::vector<TokenId>& ids = golden.input_ids;
@@ -201,6 +202,74 @@ TEST_CASE("OpenCL gives the same with weights in many parts and with the smalles
   }
 }
 
+TEST_CASE("OpenCL runs the last layers where the CPU runs the first ones") {
+  const auto device = exact_device();
+  if (!device) return;
+  OpenClRunnerOptions options = exact_options();
+  options.threads = 1;
+  for (const char* name : {"gemma3_swa", "gemma3_linear8"}) {
+    const Golden golden = Golden::load(name, "f32");
+    const std::size_t layers = golden.model.config().layers.size();
+    for (options.layers = 1; options.layers < layers; ++options.layers) {
+      CAPTURE(options.layers);
+      check_model(golden, *device, options);
+      const auto runner = try_runner(golden.model, *device, options).value();
+      CHECK(runner->description() == "opencl: " + device->name + " with " +
+                                         std::to_string(options.layers) + " of " +
+                                         std::to_string(layers) + " layers");
+    }
+  }
+}
+
+TEST_CASE("a divided model can be rewound, and gives hidden states") {
+  const auto device = exact_device();
+  if (!device) return;
+  const Golden golden = Golden::load("gemma3_swa", "f32");
+  OpenClRunnerOptions options = exact_options();
+  const auto whole = try_runner(golden.model, *device, options).value();
+  options.layers = 2;
+  const auto divided = try_runner(golden.model, *device, options).value();
+  const std::vector<TokenId>& ids = golden.input_ids;
+  const std::vector<TokenId> first(ids.begin(), ids.begin() + 6);
+  const auto hidden_states = [&](Runner& runner) {
+    Rows rows;
+    gemma::Outputs outputs;
+    outputs.hidden = [&](std::size_t, Span<const float> row) {
+      rows.emplace_back(row.begin(), row.end());
+    };
+    REQUIRE(runner.forward(first, outputs).ok());
+    runner.rewind(3);
+    CHECK(runner.position() == 3);
+    rows.push_back(logits(runner, {ids[7]}, 1)[0]);
+    return rows;
+  };
+  const Rows want = hidden_states(*whole);
+  const Rows got = hidden_states(*divided);
+  REQUIRE(got.size() == 7);
+  for (std::size_t i = 0; i < got.size(); ++i) {
+    CHECK(rms_difference({got[i]}, {want[i]}) < 1e-4);
+  }
+}
+
+TEST_CASE("a model whose layers share something cannot be divided") {
+  const auto device = exact_device();
+  if (!device) return;
+  OpenClRunnerOptions options = exact_options();
+  options.layers = 1;
+  const std::pair<const char*, const char*> models[] = {
+      {"gemma3n", "residual streams"}, {"gemma4_e", "per-layer embeddings"}};
+  for (const auto& [name, why] : models) {
+    const Golden golden = Golden::load(name, "q8_0");
+    const auto made = try_runner(golden.model, *device, options);
+    REQUIRE_FALSE(made.ok());
+    CHECK(made.error().code() == gemma::ErrorCode::invalid_argument);
+    CHECK(made.error().message().find(why) != std::string::npos);
+  }
+  const Golden golden = Golden::load("gemma3_swa", "f32");
+  options.layers = 0;
+  CHECK_FALSE(try_runner(golden.model, *device, options).ok());
+}
+
 TEST_CASE("OpenCL with a float16 cache stays close to the float32 one") {
   const auto device = exact_device();
   if (!device) return;
@@ -286,7 +355,7 @@ TEST_CASE("the memory told for OpenCL is what is taken") {
     options.batch = 512;
     options.context = 512;
     const double told = static_cast<double>(
-        gemma::opencl_bytes(golden.model.config(), golden.model.weights(), options));
+        gemma::plan_opencl_memory(golden.model.config(), golden.model.weights(), options).total());
     taken = 0;
     auto runner = try_runner(golden.model, *device, options);
     REQUIRE(runner.ok());

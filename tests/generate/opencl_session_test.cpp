@@ -39,7 +39,7 @@ SessionOptions options_of(Backend backend, const TempFolder& folder) {
 
 /// Whether any device can be used here.
 bool has_device(const SessionOptions& options) {
-  return choose_opencl_device(with_environment(options.opencl), 1).chosen >= 0;
+  return choose_opencl_device(with_environment(options.opencl), {1, {}}).chosen >= 0;
 }
 
 GenerateOptions greedy() {
@@ -97,6 +97,40 @@ TEST_CASE("an OpenCL device writes what the CPU writes") {
   CHECK(device.generate(prompt(), {}, greedy()).ids == more.ids);
 }
 
+TEST_CASE("a session's last layers can run on a device, and its first ones on the CPU") {
+  const TempFolder folder;
+  SessionOptions options = options_of(Backend::opencl, folder);
+  if (!has_device(options)) {
+    MESSAGE("skipped: no OpenCL device here");
+    return;
+  }
+  const gemma::Model model = tiny();
+  const std::size_t layers = model.config().layers.size();
+  const std::uint64_t whole = plan_opencl_memory(model, options).total();
+  Session cpu(model, options_of(Backend::cpu, folder));
+  const auto want = cpu.generate(prompt(), {}, greedy()).ids;
+  options.opencl.gpu_layers = layers - 1;
+  CHECK(plan_opencl_memory(model, options).total() < whole);
+  Session divided(model, options);
+  const std::string some = std::to_string(layers - 1) + " of " + std::to_string(layers) + " layers";
+  CHECK(contains(divided.backend(), " with " + some));
+  CHECK(contains(divided.backend_reason(), "gets " + some));
+  CHECK(divided.generate(prompt(), {}, greedy()).ids == want);
+
+  options.opencl.gpu_layers = layers + 1;
+  CHECK_FALSE(contains(Session(model, options).backend(), " layers"));
+
+  options.opencl.gpu_layers = 0;
+  const auto none = Session::create(model, options);
+  REQUIRE_FALSE(none.ok());
+  CHECK(none.error().message() == "the OpenCL backend cannot be used: gpu_layers is 0; choose other "
+                                  "gpu_layers, or the CPU");
+  options.backend = Backend::automatic;
+  Session automatic(model, options);
+  CHECK(automatic.backend() == "cpu");
+  CHECK(automatic.backend_reason() == "gpu_layers is 0");
+}
+
 TEST_CASE("the automatic choice says how long each takes, and what it chose") {
   const TempFolder folder;
   SessionOptions options = options_of(Backend::automatic, folder);
@@ -114,7 +148,7 @@ TEST_CASE("the automatic choice says how long each takes, and what it chose") {
                                           timed.backend_reason() + ")"});
   CHECK(timed.position() == 0);
   CHECK(choose_opencl_device(model, options).chosen >= 0);
-  CHECK(opencl_bytes(model, options) > 0);
+  CHECK(plan_opencl_memory(model, options).total() > 0);
   const auto want = timed.generate(prompt(), {}, greedy()).ids;
 
   options.opencl.time_it = false;

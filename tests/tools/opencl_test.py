@@ -68,9 +68,10 @@ class Devices(Case):
     def test_memory_of_a_model(self):
         small = self.json("devices", "--model", MODEL, "--ctx", 16, "--json")
         large = self.json("devices", "--model", MODEL, "--ctx", 1024, "--json")
-        self.assertGreater(small["needed"], 0)
-        self.assertGreater(large["needed"], small["needed"])
-        self.assertIn("needed: ", gemma("devices", "--model", MODEL, env=ALLOWED).stdout.decode())
+        self.assertEqual(small["needed"]["weights"], large["needed"]["weights"])
+        self.assertGreater(small["needed"]["scratch"], 0)
+        self.assertGreater(large["needed"]["kv_cache"], small["needed"]["kv_cache"])
+        self.assertIn("needed of a device's memory: ", gemma("devices", "--model", MODEL, env=ALLOWED).stdout.decode())
         self.assertEqual(gemma("devices", "--ctx", 16, env=ALLOWED).returncode, 2)
 
     def test_info_tells_the_choice_without_starting_it(self):
@@ -89,6 +90,15 @@ class Runs(Case):
         self.assertEqual((cpu["backend"], cpu["backend_reason"]), ("cpu", "asked for"))
         self.assertTrue(device["backend"].startswith("opencl: "), device["backend"])
         self.assertEqual(device["ids"], cpu["ids"])
+
+    def test_layers_are_divided_between_device_and_cpu(self):
+        cpu = self.json(*run_args("--backend", "cpu"))
+        device = self.json(*run_args("--backend", "opencl", "--gpu-layers", 1))
+        self.assertIn(" with 1 of ", device["backend"])
+        self.assertEqual(device["ids"], cpu["ids"])
+        few, all_layers = (self.json("devices", "--model", MODEL, *more, "--json")["needed"] for more in (("--gpu-layers", 1), ()))
+        self.assertLess(few["weights"], all_layers["weights"])
+        self.fails("gpu_layers is 0", *run_args("--backend", "opencl", "--gpu-layers", 0), env=ALLOWED)
 
     def test_auto_takes_one_of_both_and_says_why(self):
         result = self.json(*run_args())

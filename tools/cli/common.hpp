@@ -192,6 +192,7 @@ struct EngineOptions {
   std::size_t batch = 512;
   bool two_pass_head = false;
   std::string access = "auto";
+  std::optional<std::size_t> gpu_layers;
 
   /// `context_default`: what --ctx 0 means.
   void add_to(CLI::App& app,
@@ -209,9 +210,17 @@ struct EngineOptions {
     app.add_option("--backend", backend, "where to compute")
         ->check(CLI::IsMember({"auto", "cpu", "opencl"}))
         ->capture_default_str();
+    add_gpu_layers(app);
     app.add_option("--kv", kv, "numbers of the KV cache; if not given, f32 for float32 models, "
                                "else f16")
         ->check(CLI::IsMember(kv_names()));
+  }
+  CLI::Option* add_gpu_layers(CLI::App& app) {
+    return app
+        .add_option("--gpu-layers", gpu_layers,
+                    "the last so many layers run on the OpenCL device, the first ones on the CPU; if "
+                    "not given, as many as its memory holds")
+        ->check(whole_number());
   }
   void add_two_pass_head(CLI::App& app) {
     app.add_flag("--two-pass-head", two_pass_head,
@@ -245,6 +254,9 @@ struct EngineOptions {
     options.log = [](gemma::LogLevel level, std::string_view line) {
       if (level == gemma::LogLevel::warning) std::cerr << "gemma: " << line << '\n';
     };
+#if defined(GEMMA_OPENCL)
+    options.opencl.gpu_layers = gpu_layers;
+#endif
     for (const gemma::simd::KvType type : kKvTypes) {
       if (kv == gemma::simd::kv_type_name(type)) options.kv_type = type;
     }

@@ -10,6 +10,13 @@ struct DevicesOptions {
   bool json = false;
 };
 
+inline Json memory_json(const gemma::MemoryPlan& plan) {
+  return {{"weights", plan.weights},
+          {"kv_cache", plan.kv_cache},
+          {"scratch", plan.scratch},
+          {"total", plan.total()}};
+}
+
 #if defined(GEMMA_OPENCL)
 
 inline const char* device_type(gemma::opencl::Bits type) {
@@ -20,6 +27,7 @@ inline const char* device_type(gemma::opencl::Bits type) {
 
 inline Json device_json(const gemma::DeviceReport& report) {
   const gemma::opencl::Device& d = report.device;
+  const Json layers = report.layers ? Json(*report.layers) : Json();
   const bool usable =
       report.verdict == gemma::Verdict::usable || report.verdict == gemma::Verdict::chosen;
   return {{"platform", d.platform_name},
@@ -32,6 +40,7 @@ inline Json device_json(const gemma::DeviceReport& report) {
           {"memory", d.global_memory},
           {"largest_allocation", d.largest_allocation},
           {"local_memory", d.local_memory},
+          {"work_group_size", d.work_group_size},
           {"compute_units", d.compute_units},
           {"clock_mhz", d.clock_mhz},
           {"unified_memory", d.unified_memory},
@@ -39,6 +48,7 @@ inline Json device_json(const gemma::DeviceReport& report) {
           {"integer_dot", d.integer_dot},
           {"subgroups", d.subgroups},
           {"usable", usable},
+          {"layers", layers},
           {"verdict", gemma::verdict_name(report.verdict)},
           {"reason", report.reason}};
 }
@@ -56,12 +66,12 @@ inline Json devices_json(const DevicesOptions& o) {
   Json json = {{"devices", Json::array()}};
   gemma::OpenClChoice choice;
   if (o.engine.model.empty()) {
-    choice = gemma::choose_opencl_device(gemma::with_environment({}), 0);
+    choice = gemma::choose_opencl_device(gemma::with_environment({}), {});
   } else {
     const gemma::Model model = gemma::load(o.engine.model, {{}, gemma::FileAccess::map});
     const gemma::SessionOptions options = o.engine.session_options();
     choice = gemma::choose_opencl_device(model, options);
-    json["needed"] = gemma::opencl_bytes(model, options);
+    json["needed"] = memory_json(gemma::plan_opencl_memory(model, options));
   }
   for (const gemma::DeviceReport& report : choice.devices) {
     json["devices"].push_back(device_json(report));
@@ -81,8 +91,23 @@ inline Json devices_json(const DevicesOptions&) {
 
 #endif
 
-inline std::string mebibytes(const Json& bytes) {
-  return std::to_string(bytes.get<std::uint64_t>() >> 20) + " MiB";
+inline std::string megabytes(const Json& bytes) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.1f MB", bytes.get<double>() / 1e6);
+  return text;
+}
+
+/// ", fp16, sub-groups": what a device can do that not all can.
+inline std::string extras(const Json& device) {
+  std::string text;
+  const std::pair<const char*, const char*> names[] = {{"fp16", "fp16"},
+                                                       {"integer_dot", "integer dot product"},
+                                                       {"subgroups", "sub-groups"},
+                                                       {"unified_memory", "the CPU's memory"}};
+  for (const auto& [key, name] : names) {
+    if (device[key].get<bool>()) text += std::string(", ") + name;
+  }
+  return text;
 }
 
 inline void print_devices(const Json& json) {
@@ -90,7 +115,8 @@ inline void print_devices(const Json& json) {
   for (const Json& d : json["devices"]) {
     std::cout << text(d["name"]) << ": " << text(d["type"]) << " of " << text(d["vendor"]) << ", "
               << d["compute_units"] << " compute units, " << d["clock_mhz"] << " MHz, "
-              << mebibytes(d["memory"]) << "\n  " << text(d["platform"]) << ", "
+              << megabytes(d["memory"]) << " (" << megabytes(d["largest_allocation"])
+              << " in one piece)" << extras(d) << "\n  " << text(d["platform"]) << ", "
               << text(d["version"]) << ", driver " << text(d["driver"]) << ", found by "
               << text(d["library"]) << "\n  " << (d["usable"] ? "usable: " : "not usable: ")
               << text(d["reason"]) << '\n';
@@ -100,7 +126,10 @@ inline void print_devices(const Json& json) {
     for (const Json& remark : json["remarks"]) std::cout << text(remark) << '\n';
   }
   if (json.contains("needed")) {
-    std::cout << "needed: " << mebibytes(json["needed"]) << " of a device's memory\n";
+    const Json& needed = json["needed"];
+    std::cout << "needed of a device's memory: " << megabytes(needed["total"]) << " (weights "
+              << megabytes(needed["weights"]) << ", KV cache " << megabytes(needed["kv_cache"])
+              << ", activations " << megabytes(needed["scratch"]) << ")\n";
   }
   std::cout << "default: " << text(json["default"]) << ", " << text(json["reason"])
             << "\nthe CPU's SIMD: " << gemma::simd::kernels().target << '\n';
@@ -119,6 +148,7 @@ inline void add_devices(CLI::App& app, Action& action) {
                                        "also find out whether a device has the memory for this");
   sub->add_option("--ctx", o->engine.context, "with so many positions; 0: the model's, at most 4096")
       ->capture_default_str()->check(whole_number())->needs(model);
+  o->engine.add_gpu_layers(*sub)->needs(model);
   sub->add_flag("--json", o->json, "print JSON");
   sub->footer(
       "Builds with GEMMA_OPENCL heed these variables of the environment:\n"

@@ -68,9 +68,7 @@ inline Json info_json(const InfoOptions& o, const gemma::Model& model) {
     if (!gemma::KvCache::check_type(c, type)) continue;
     gemma::SessionOptions options = o.engine.session_options();
     options.kv_type = type;
-    const gemma::MemoryPlan plan = gemma::plan_memory(model, options);
-    memory[gemma::simd::kv_type_name(type)] = {{"weights", plan.weights}, {"kv_cache", plan.kv_cache},
-                           {"scratch", plan.scratch}, {"total", plan.total()}};
+    memory[gemma::simd::kv_type_name(type)] = memory_json(gemma::plan_memory(model, options));
   }
   const Json backend = chosen_backend(o.engine, model);
   const gemma::Tokenizer& t = model.tokenizer();
@@ -102,12 +100,6 @@ inline Json info_json(const InfoOptions& o, const gemma::Model& model) {
           {"memory", memory},
           {"backend", backend["default"]},
           {"backend_reason", backend["reason"]}};
-}
-
-inline std::string megabytes(const Json& bytes) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.1f MB", bytes.get<double>() / 1e6);
-  return text;
 }
 
 /// Runs of equal layers in one line: "0-4  local 512, …".

@@ -1,14 +1,15 @@
-// The OpenCL backend: the whole model on one device. Only with GEMMA_OPENCL.
+// The OpenCL backend: a model on one device, or its last layers. Only with GEMMA_OPENCL.
 #ifndef GEMMA_BACKEND_OPENCL_HPP_
 #define GEMMA_BACKEND_OPENCL_HPP_
 
 #include <cstddef>
-#include <cstdint>
+#include <limits>
 #include <memory>
 #include <string>
 
 #include "gemma/backend/runner.hpp"
 #include "gemma/model/config.hpp"
+#include "gemma/model/memory_plan.hpp"
 #include "gemma/model/weights.hpp"
 #include "gemma/opencl/device.hpp"
 
@@ -19,6 +20,10 @@ struct OpenClRunnerOptions {
   std::size_t batch = 512;     ///< tokens per forward() at most
   bool half_kv = true;         ///< the KV cache in float16 rather than float32
   std::string cache_folder;    ///< for compiled kernels; empty: compile them each time
+  /// The last so many layers, and the head, run on the device; the first ones on the CPU. Fewer than
+  /// all only if the model can be divided, see why_indivisible().
+  std::size_t layers = (std::numeric_limits<std::size_t>::max)();
+  std::size_t threads = 0;     ///< of the CPU, if it has a part; 0: as many as the machine runs
 };
 
 /// A sequence on a device: sends the weights there, compiles the kernels and checks each of them
@@ -29,8 +34,8 @@ Result<std::unique_ptr<Runner>> create_opencl_runner(const Config& config, const
                                                      const OpenClRunnerOptions& options);
 
 /// Bytes of the device's memory that such a runner takes.
-std::uint64_t opencl_bytes(const Config& config, const Weights& weights,
-                           const OpenClRunnerOptions& options);
+MemoryPlan plan_opencl_memory(const Config& config, const Weights& weights,
+                              const OpenClRunnerOptions& options);
 
 GEMMA_NAMESPACE_END
 

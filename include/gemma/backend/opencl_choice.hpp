@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,9 @@ struct OpenClOptions {
   /// For compiled kernels and notes of starts that did not finish; empty: see with_environment().
   std::string cache_folder;
   bool time_it = true;             ///< Backend::automatic takes the faster of device and CPU
+  /// The last so many layers, and the head, run on the device, the first ones on the CPU; 0: all
+  /// on the CPU. None: as many as the device's memory holds.
+  std::optional<std::size_t> gpu_layers;
 };
 
 /// The options with what the environment adds to them: GEMMA_OPENCL_LIBRARY, GEMMA_OPENCL_DEVICES
@@ -29,6 +33,16 @@ struct OpenClOptions {
 /// GEMMA_OPENCL_ALLOW_CPU=1 and GEMMA_OPENCL_CACHE, without which it is user_cache_folder(). That
 /// folder is made; if it cannot be, it is empty. What `options` already say counts more.
 OpenClOptions with_environment(OpenClOptions options);
+
+/// Bytes of a device's memory that a model takes there.
+struct DeviceNeeds {
+  std::uint64_t whole = 0;            ///< all of it
+  /// The last layer and the head, the last two layers and the head, …: one entry fewer than there
+  /// are layers. Empty: it cannot be divided.
+  std::vector<std::uint64_t> layers;
+
+  std::size_t most_layers(std::uint64_t bytes) const;  ///< that fit into so many bytes
+};
 
 enum class Verdict {
   usable,             ///< passes every check, but another was chosen
@@ -53,6 +67,7 @@ struct DeviceReport {
   opencl::Device device;
   Verdict verdict = Verdict::usable;
   std::string reason;  ///< one sentence, which does not name the device
+  std::optional<std::size_t> layers;  ///< of the model, that it would run, if not all
 };
 
 struct OpenClChoice {
@@ -62,13 +77,13 @@ struct OpenClChoice {
   std::string reason;                ///< why that one, or why none: one sentence
 };
 
-/// Finds all devices and chooses one that can hold `needed_bytes`: the fastest GPU, by its compute
-/// units and clock, of those with memory of their own if there are any. No library, platform or
-/// device is a reason like others, not an error.
-OpenClChoice choose_opencl_device(const OpenClOptions& options, std::uint64_t needed_bytes);
+/// Finds all devices and chooses one that can hold the model, or else the most of its layers: the
+/// fastest GPU, by its compute units and clock, of those with memory of their own if there are any.
+/// No library, platform or device is a reason like others, not an error.
+OpenClChoice choose_opencl_device(const OpenClOptions& options, const DeviceNeeds& needs);
 
 /// The same among these devices.
-OpenClChoice choose_opencl_device(const OpenClOptions& options, std::uint64_t needed_bytes,
+OpenClChoice choose_opencl_device(const OpenClOptions& options, const DeviceNeeds& needs,
                                   std::vector<opencl::Device> devices);
 
 /// Gives up the chosen device, which failed for the reason `why`, and chooses the next best.

@@ -18,6 +18,9 @@ using LogitsSink = std::function<void(std::size_t index, Span<float> logits)>;
 /// Receives the last hidden state [D], after the final norm, of the index-th token of a batch.
 using HiddenSink = std::function<void(std::size_t index, Span<const float> hidden)>;
 
+/// Receives the residual stream [T, D] of a batch, before the final norm.
+using ResidualSink = std::function<void(Span<const float> x)>;
+
 /// Receives the largest logit after the index-th token of a batch, and whose it is.
 using BestSink = std::function<void(std::size_t index, TokenId id, float logit)>;
 
@@ -32,6 +35,8 @@ struct Outputs {
   /// from its device. Of equal logits the first counts; NaN if there is any among them.
   BestSink best;
   HiddenSink hidden;           ///< if set: the hidden states of all tokens
+  /// If set: what the layers made. Only the CPU's runner hands it out.
+  ResidualSink residual;
 };
 
 /// A sequence on one device: its KV cache and scratch memory. Not for two threads at once.

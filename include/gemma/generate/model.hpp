@@ -1,9 +1,8 @@
-// A model loaded from a file, and the memory it will need.
+// A model loaded from a file.
 #ifndef GEMMA_GENERATE_MODEL_HPP_
 #define GEMMA_GENERATE_MODEL_HPP_
 
 #include <cstddef>
-#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -13,6 +12,7 @@
 #include "gemma/base/file.hpp"
 #include "gemma/generate/model_source.hpp"
 #include "gemma/model/config.hpp"
+#include "gemma/model/memory_plan.hpp"
 #include "gemma/model/weights.hpp"
 #include "gemma/simd/kernels.hpp"
 #include "gemma/text/chat.hpp"
@@ -23,14 +23,6 @@ GEMMA_NAMESPACE_BEGIN
 struct LoadOptions {
   LogFn log;  ///< remarks about the file, such as an unknown chat template
   FileAccess access = FileAccess::fastest;  ///< how to have the weights
-};
-
-/// Bytes a session of a model takes.
-struct MemoryPlan {
-  std::uint64_t weights = 0;   ///< the file; mapped, so that only pages in use count
-  std::uint64_t kv_cache = 0;
-  std::uint64_t scratch = 0;   ///< activations, logits, scratch of the threads
-  std::uint64_t total() const { return weights + kv_cache + scratch; }
 };
 
 /// Weights, tokenizer and shape of a model. Never changes; copies share everything; any number of

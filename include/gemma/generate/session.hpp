@@ -179,8 +179,9 @@ class Session {
 MemoryPlan plan_memory(const Model& model, const SessionOptions& options);
 
 #if defined(GEMMA_OPENCL)
-/// Bytes of a device's memory that such a session takes if it runs there.
-std::uint64_t opencl_bytes(const Model& model, const SessionOptions& options);
+/// Memory of a device that such a session takes if it runs there, or options.opencl.gpu_layers of
+/// its layers do.
+MemoryPlan plan_opencl_memory(const Model& model, const SessionOptions& options);
 
 /// The device that such a session would start first, whatever options.backend is.
 OpenClChoice choose_opencl_device(const Model& model, const SessionOptions& options);

@@ -211,6 +211,19 @@ void altup_block(Ops& ops, const Config& config, const LayerWeights& w, std::siz
   for (std::size_t j = 1; j < b.streams.size(); ++j) ops.add(b.branch, b.streams[j]);
 }
 
+/// All layers: b.x → b.x, or b.streams.
+template <class F, class Ops, class Buffer>
+void run_blocks(Ops& ops, const Config& config, const Weights& weights,
+                const BlockBuffers<Buffer>& b) {
+  for (std::size_t i = 0; i < config.layers.size(); ++i) {
+    if constexpr (F::kAltUp) {
+      altup_block<F>(ops, config, weights.layers[i], i, b);
+    } else {
+      transformer_block<F>(ops, config, weights.layers[i], i, b);
+    }
+  }
+}
+
 /// Embeds ids, runs all layers; b.x holds the residual stream before the final norm.
 template <class F, class Ops, class Buffer>
 void run_layers(Ops& ops, const Config& config, const Weights& weights, Span<const TokenId> ids,
@@ -228,13 +241,7 @@ void run_layers(Ops& ops, const Config& config, const Weights& weights, Span<con
       ops.match_length(b.x, b.streams[j]);
     }
   }
-  for (std::size_t i = 0; i < config.layers.size(); ++i) {
-    if constexpr (F::kAltUp) {
-      altup_block<F>(ops, config, weights.layers[i], i, b);
-    } else {
-      transformer_block<F>(ops, config, weights.layers[i], i, b);
-    }
-  }
+  run_blocks<F>(ops, config, weights, b);
   if constexpr (F::kAltUp) {
     ops.copy(b.x, config.width, b.y);
     for (std::size_t j = 1; j < config.altup_streams; ++j) {

@@ -34,6 +34,9 @@ class CpuRunner final : public Runner {
       run_layers<decltype(family)>(ops_, config_, weights_, ids, buffers_);
     });
     position_ += ids.size();
+    if (outputs.residual) {
+      outputs.residual(Span<const float>(buffers_.x, ids.size() * config_.width));
+    }
     if (outputs.hidden) emit_hidden(ids.size(), outputs.hidden);
     emit_logits(ids.size(), outputs);
     return {};
@@ -53,6 +56,7 @@ class CpuRunner final : public Runner {
   Status allocate() {
     const auto add = [this](std::size_t count, float*& buffer) { return add_buffer(count, buffer); };
     GEMMA_TRY(allocate_buffers(config_, options_.batch, add, buffers_));
+    if (!weights_.head) return {};
     return add_buffer((std::min)(options_.batch, kLogitRows) * config_.vocab_size, logits_);
   }
 

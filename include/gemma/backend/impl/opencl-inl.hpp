@@ -8,9 +8,11 @@
 #include <utility>
 #include <vector>
 
+#include "gemma/backend/cpu.hpp"
 #include "gemma/backend/impl/opencl_ops-inl.hpp"
 #include "gemma/backend/impl/opencl_self_test-inl.hpp"
 #include "gemma/backend/opencl.hpp"
+#include "gemma/model/part.hpp"
 #include "gemma/model/transformer.hpp"
 
 GEMMA_NAMESPACE_BEGIN
@@ -21,9 +23,10 @@ class OpenClRunner final : public Runner {
   /// Rows of logits computed at a time where many are asked for.
   static constexpr std::size_t kLogitRows = 32;
 
-  static Result<std::unique_ptr<Runner>> create(const Config& config, const Weights& weights,
-                                                const opencl::Device& device,
-                                                const OpenClRunnerOptions& options) {
+  static Result<std::unique_ptr<OpenClRunner>> create(const Config& config,
+                                                      const Weights& weights,
+                                                      const opencl::Device& device,
+                                                      const OpenClRunnerOptions& options) {
     for (const LayerConfig& layer : config.layers) {
       constexpr std::size_t kLargestHead = 512;  // of kernels/attention.hpp
       if (layer.head_dim > kLargestHead) {
@@ -38,16 +41,17 @@ class OpenClRunner final : public Runner {
     std::unique_ptr<OpenClRunner> runner(
         new OpenClRunner(config, weights, options, std::move(ops)));
     GEMMA_TRY(runner->allocate());
-    return std::unique_ptr<Runner>(std::move(runner));
+    return runner;
   }
 
-  static std::uint64_t bytes(const Config& config, const Weights& weights,
-                             const OpenClRunnerOptions& options) {
+  static MemoryPlan plan(const Config& config, const Weights& weights,
+                         const OpenClRunnerOptions& options) {
     const std::uint64_t rows = (std::min)(options.batch, kLogitRows);
     const std::uint64_t floats =
         options.batch * floats_per_token(config) + rows * config.vocab_size;
-    return DeviceWeights::bytes(weights) + OpenClOps::bytes(config, options) +
-           floats * sizeof(float);
+    MemoryPlan plan = OpenClState::plan(config, weights, options);
+    plan.scratch += floats * sizeof(float);
+    return plan;
   }
 
   Status forward(Span<const TokenId> ids, const Outputs& outputs) override {
@@ -55,12 +59,18 @@ class OpenClRunner final : public Runner {
     visit_family(config_.family, [&](auto family) {
       run_layers<decltype(family)>(ops_, config_, weights_, ids, buffers_);
     });
-    if (outputs.hidden) emit_hidden(ids.size(), outputs.hidden);
-    emit_logits(ids.size(), outputs);
-    ops_.settle();
-    GEMMA_TRY(ops_.take_status());
-    position_ += ids.size();
-    return {};
+    return finish(ids.size(), outputs);
+  }
+
+  /// The same from the residual stream x [T, D] of earlier layers, without an embedding.
+  Status forward_from(Span<const float> x, const Outputs& outputs) {
+    const std::size_t tokens = x.size() / config_.width;
+    ops_.begin(tokens, position_);
+    ops_.write(buffers_.x, x);
+    visit_family(config_.family, [&](auto family) {
+      run_blocks<decltype(family)>(ops_, config_, weights_, buffers_);
+    });
+    return finish(tokens, outputs);
   }
 
   void rewind(std::size_t position) override { position_ = position; }
@@ -74,6 +84,15 @@ class OpenClRunner final : public Runner {
   OpenClRunner(const Config& config, const Weights& weights, const OpenClRunnerOptions& options,
                OpenClOps ops)
       : config_(config), weights_(weights), options_(options), ops_(std::move(ops)) {}
+
+  Status finish(std::size_t tokens, const Outputs& outputs) {
+    if (outputs.hidden) emit_hidden(tokens, outputs.hidden);
+    emit_logits(tokens, outputs);
+    ops_.settle();
+    GEMMA_TRY(ops_.take_status());
+    position_ += tokens;
+    return {};
+  }
 
   Status allocate() {
     const auto add = [this](std::size_t count, Activation& buffer) -> Status {
@@ -137,17 +156,92 @@ class OpenClRunner final : public Runner {
   std::size_t position_ = 0;
 };
 
+/// The first layers on the CPU, the others on a device.
+class SplitRunner final : public Runner {
+ public:
+  static Result<std::unique_ptr<Runner>> create(const Config& config, const Weights& weights,
+                                                const opencl::Device& device,
+                                                const OpenClRunnerOptions& options) {
+    const std::size_t layers = config.layers.size();
+    if (options.layers == 0) {
+      return Error(ErrorCode::invalid_argument, "no layers for the device; choose the CPU instead");
+    }
+    if (std::string why = why_indivisible(config); !why.empty()) {
+      return Error(ErrorCode::invalid_argument,
+                   "this model cannot be divided between a device and the CPU: " + why);
+    }
+    std::unique_ptr<SplitRunner> runner(
+        new SplitRunner(config, weights, layers - options.layers));
+    CpuOptions cpu;
+    cpu.context = options.context;
+    cpu.batch = options.batch;
+    cpu.threads = options.threads;
+    cpu.kv_type = options.half_kv ? simd::KvType::f16 : simd::KvType::f32;
+    GEMMA_TRY_ASSIGN(runner->device_, OpenClRunner::create(runner->last_.config,
+                                                           runner->last_.weights, device, options));
+    GEMMA_TRY_ASSIGN(runner->cpu_, create_cpu_runner(runner->first_.config,
+                                                     runner->first_.weights, cpu));
+    return std::unique_ptr<Runner>(std::move(runner));
+  }
+
+  Status forward(Span<const TokenId> ids, const Outputs& outputs) override {
+    const std::size_t before = position();
+    Status done;
+    Outputs between;
+    between.residual = [&](Span<const float> x) { done = device_->forward_from(x, outputs); };
+    GEMMA_TRY(cpu_->forward(ids, between));
+    if (!done) cpu_->rewind(before);
+    return done;
+  }
+
+  void rewind(std::size_t position) override {
+    cpu_->rewind(position);
+    device_->rewind(position);
+  }
+  void reset() override {
+    cpu_->reset();
+    device_->reset();
+  }
+  std::size_t position() const override { return device_->position(); }
+  std::size_t context() const override { return device_->context(); }
+  std::size_t max_batch() const override { return device_->max_batch(); }
+  std::string description() const override {
+    const std::size_t first = first_.config.layers.size();
+    const std::size_t last = last_.config.layers.size();
+    return device_->description() + " with " + std::to_string(last) + " of " +
+           std::to_string(first + last) + " layers";
+  }
+
+ private:
+  SplitRunner(const Config& config, const Weights& weights, std::size_t first)
+      : first_(take_layers(config, weights, 0, first)),
+        last_(take_layers(config, weights, first, config.layers.size())) {}
+
+  ModelPart first_;
+  ModelPart last_;
+  std::unique_ptr<Runner> cpu_;
+  std::unique_ptr<OpenClRunner> device_;
+};
+
 }  // namespace detail
 
 GEMMA_INLINE Result<std::unique_ptr<Runner>> create_opencl_runner(
     const Config& config, const Weights& weights, const opencl::Device& device,
     const OpenClRunnerOptions& options) {
-  return detail::OpenClRunner::create(config, weights, device, options);
+  if (options.layers < config.layers.size()) {
+    return detail::SplitRunner::create(config, weights, device, options);
+  }
+  GEMMA_TRY_ASSIGN(std::unique_ptr<detail::OpenClRunner> runner,
+                   detail::OpenClRunner::create(config, weights, device, options));
+  return std::unique_ptr<Runner>(std::move(runner));
 }
 
-GEMMA_INLINE std::uint64_t opencl_bytes(const Config& config, const Weights& weights,
-                                        const OpenClRunnerOptions& options) {
-  return detail::OpenClRunner::bytes(config, weights, options);
+GEMMA_INLINE MemoryPlan plan_opencl_memory(const Config& config, const Weights& weights,
+                                           const OpenClRunnerOptions& options) {
+  const std::size_t layers = config.layers.size();
+  if (options.layers >= layers) return detail::OpenClRunner::plan(config, weights, options);
+  const ModelPart last = take_layers(config, weights, layers - options.layers, layers);
+  return detail::OpenClRunner::plan(last.config, last.weights, options);
 }
 
 GEMMA_NAMESPACE_END

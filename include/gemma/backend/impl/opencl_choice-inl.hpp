@@ -2,7 +2,9 @@
 #ifndef GEMMA_BACKEND_IMPL_OPENCL_CHOICE_INL_HPP_
 #define GEMMA_BACKEND_IMPL_OPENCL_CHOICE_INL_HPP_
 
+#include <algorithm>
 #include <string_view>
+#include <tuple>
 #include <utility>
 
 #include "gemma/backend/opencl_choice.hpp"
@@ -55,10 +57,44 @@ inline void split_devices(std::string_view list, std::vector<std::string>& allow
   }
 }
 
+using Judgement = std::pair<Verdict, std::string>;
+
+inline std::string layers_of(std::size_t n, const DeviceNeeds& needs) {
+  return std::to_string(n) + " of " + std::to_string(needs.layers.size() + 1) + " layers";
+}
+
+/// Whether the device's memory holds the model, or the layers that are to be or can be there.
+inline Judgement judge_memory(const opencl::Device& device, const OpenClOptions& options,
+                              const DeviceNeeds& needs, std::optional<std::size_t>& layers) {
+  if (device.global_memory == 0) {
+    return {Verdict::too_little_memory, "its driver does not say how much memory it has"};
+  }
+  // The screen and other programs need some of it.
+  const std::uint64_t usable = device.global_memory / 10 * 9;
+  const std::size_t wanted = options.gpu_layers.value_or(needs.layers.size() + 1);
+  const bool whole = wanted == 0 || wanted > needs.layers.size();
+  const std::uint64_t needed = whole ? needs.whole : needs.layers[wanted - 1];
+  if (!whole) layers = wanted;
+  if (needed <= usable) {
+    return {Verdict::usable,
+            whole ? "it passes every check" : "it gets " + layers_of(wanted, needs)};
+  }
+  const std::size_t most = needs.most_layers(usable);
+  if (!options.gpu_layers && most > 0) {
+    layers = most;
+    return {Verdict::usable, "its memory holds " + layers_of(most, needs)};
+  }
+  constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
+  std::string reason = (whole ? "the model needs " : layers_of(wanted, needs) + " need ") +
+                       std::to_string((needed + kMiB - 1) / kMiB) + " MiB there, but only " +
+                       std::to_string(usable / kMiB) + " MiB, 90 % of its memory, may be used";
+  if (most > 0) reason += "; it holds " + layers_of(most, needs);
+  return {Verdict::too_little_memory, std::move(reason)};
+}
+
 /// usable, or the first check that the device fails; and why.
-inline std::pair<Verdict, std::string> judge_device(const opencl::Device& device,
-                                                    const OpenClOptions& options,
-                                                    std::uint64_t needed) {
+inline Judgement judge_device(const opencl::Device& device, const OpenClOptions& options,
+                              const DeviceNeeds& needs, std::optional<std::size_t>& layers) {
   const std::string words = device_words(device);
   if (const std::string* part = find_part(options.deny, words)) {
     return {Verdict::denied, "it is denied by the entry \"" + *part + "\""};
@@ -80,30 +116,25 @@ inline std::pair<Verdict, std::string> judge_device(const opencl::Device& device
   if ((device.type & opencl::kTypeGpu) == 0 && !options.allow_cpu) {
     return {Verdict::not_a_gpu, "it is not a GPU, so that the CPU backend is likely to be faster"};
   }
-  if (device.global_memory == 0) {
-    return {Verdict::too_little_memory, "its driver does not say how much memory it has"};
-  }
-  // The screen and other programs need some of it.
-  const std::uint64_t usable = device.global_memory / 10 * 9;
-  if (needed > usable) {
-    constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
-    return {Verdict::too_little_memory,
-            "the model needs " + std::to_string((needed + kMiB - 1) / kMiB) +
-                " MiB there, but only " + std::to_string(usable / kMiB) +
-                " MiB, 90 % of its memory, may be used"};
-  }
+  Judgement memory = judge_memory(device, options, needs, layers);
+  if (memory.first != Verdict::usable) return memory;
   const Sentinel sentinel(options.cache_folder, device);
   if (sentinel.left_behind()) {
     return {Verdict::crashed_before, "an earlier program ended while starting it; delete " +
                                          sentinel.path() + " to try again"};
   }
-  return {Verdict::usable, "it passes every check"};
+  return memory;
 }
 
-/// Whether `a` is to be preferred to `b`.
-inline bool is_better(const opencl::Device& a, const opencl::Device& b) {
+/// Whether `x` is to be preferred to `y`.
+inline bool is_better(const DeviceReport& x, const DeviceReport& y) {
+  const opencl::Device& a = x.device;
+  const opencl::Device& b = y.device;
   const bool gpu = (a.type & opencl::kTypeGpu) != 0;
   if (gpu != ((b.type & opencl::kTypeGpu) != 0)) return gpu;
+  constexpr std::size_t kAll = static_cast<std::size_t>(-1);
+  const std::size_t layers = x.layers.value_or(kAll);
+  if (layers != y.layers.value_or(kAll)) return layers > y.layers.value_or(kAll);
   // Compute units of a GPU that shares the CPU's memory are much smaller.
   if (gpu && a.unified_memory != b.unified_memory) return !a.unified_memory;
   return a.compute_units * a.clock_mhz > b.compute_units * b.clock_mhz;
@@ -120,7 +151,7 @@ inline void choose_best(OpenClChoice& choice) {
     reasons += (reasons.empty() ? "" : "; ") + report.device.name + ": " + report.reason;
     if (report.verdict != Verdict::usable) continue;
     ++usable;
-    if (best != nullptr && !is_better(report.device, best->device)) continue;
+    if (best != nullptr && !is_better(report, *best)) continue;
     best = &report;
     choice.chosen = static_cast<int>(i);
   }
@@ -133,6 +164,7 @@ inline void choose_best(OpenClChoice& choice) {
       best->device.name +
       (usable == 1 ? " is the only usable device"
                    : " is likely to be the fastest of " + std::to_string(usable) + " devices");
+  if (best->layers) choice.reason += ", and " + best->reason;
 }
 
 }  // namespace detail
@@ -155,6 +187,11 @@ GEMMA_INLINE const char* verdict_name(Verdict verdict) {
   return "failed";
 }
 
+GEMMA_INLINE std::size_t DeviceNeeds::most_layers(std::uint64_t bytes) const {
+  const auto fit = std::upper_bound(layers.begin(), layers.end(), bytes);
+  return static_cast<std::size_t>(fit - layers.begin());
+}
+
 GEMMA_INLINE OpenClOptions with_environment(OpenClOptions options) {
   if (options.library.empty()) options.library = environment("GEMMA_OPENCL_LIBRARY");
   std::vector<std::string> allow;
@@ -169,7 +206,7 @@ GEMMA_INLINE OpenClOptions with_environment(OpenClOptions options) {
 }
 
 GEMMA_INLINE OpenClChoice choose_opencl_device(const OpenClOptions& options,
-                                               std::uint64_t needed_bytes) {
+                                               const DeviceNeeds& needs) {
   OpenClChoice choice;
   const Result<std::vector<opencl::Platform>> platforms = opencl::find_platforms(options.library);
   if (!platforms) {
@@ -178,7 +215,7 @@ GEMMA_INLINE OpenClChoice choose_opencl_device(const OpenClOptions& options,
   }
   std::vector<std::string> remarks;
   std::vector<opencl::Device> devices = opencl::list_devices(*platforms, remarks);
-  choice = choose_opencl_device(options, needed_bytes, std::move(devices));
+  choice = choose_opencl_device(options, needs, std::move(devices));
   if (choice.devices.empty()) {
     for (const std::string& remark : remarks) choice.reason += "; " + remark;
   }
@@ -187,12 +224,15 @@ GEMMA_INLINE OpenClChoice choose_opencl_device(const OpenClOptions& options,
 }
 
 GEMMA_INLINE OpenClChoice choose_opencl_device(const OpenClOptions& options,
-                                               std::uint64_t needed_bytes,
+                                               const DeviceNeeds& needs,
                                                std::vector<opencl::Device> devices) {
   OpenClChoice choice;
   for (opencl::Device& device : devices) {
-    auto judged = detail::judge_device(device, options, needed_bytes);
-    choice.devices.push_back({std::move(device), judged.first, std::move(judged.second)});
+    DeviceReport report;
+    std::tie(report.verdict, report.reason) =
+        detail::judge_device(device, options, needs, report.layers);
+    report.device = std::move(device);
+    choice.devices.push_back(std::move(report));
   }
   detail::choose_best(choice);
   return choice;

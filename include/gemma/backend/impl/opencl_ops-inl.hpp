@@ -17,113 +17,45 @@
 #include <utility>
 #include <vector>
 
-#include "gemma/backend/impl/opencl_weights-inl.hpp"
-#include "gemma/backend/opencl.hpp"
+#include "gemma/backend/impl/opencl_state-inl.hpp"
 #include "gemma/model/experts.hpp"
-#include "gemma/model/rope.hpp"
-#include "gemma/model/widths.hpp"
-#include "gemma/opencl/kernel_set.hpp"
 
 GEMMA_NAMESPACE_BEGIN
 namespace detail {
 
-/// Floats on the device, by number; OpenClOps knows which memory it is at the moment.
-struct Activation {
-  std::size_t index = static_cast<std::size_t>(-1);
-  bool operator==(Activation other) const { return index == other.index; }
-};
-
 /// The steps of a transformer block on T tokens. The first error stays, and stops all later steps.
-class OpenClOps {
+class OpenClOps : public OpenClState {
  public:
   static Result<OpenClOps> create(const Config& config, const Weights& weights,
                                   const opencl::Device& device,
                                   const OpenClRunnerOptions& options) {
     OpenClOps ops(config, options);
-    GEMMA_TRY_ASSIGN(ops.context_, opencl::Context::create(device));
-    GEMMA_TRY_ASSIGN(ops.weights_, DeviceWeights::upload(*ops.context_, weights));
-    GEMMA_TRY_ASSIGN(ops.kernels_,
-                     opencl::KernelSet::build(*ops.context_, ops.weights_.formats(),
-                                              options.half_kv, config.width, options.cache_folder));
-    GEMMA_TRY(ops.allocate_kv());
-    GEMMA_TRY(ops.upload_turns());
-    GEMMA_TRY_ASSIGN(ops.ids_,
-                     ops.context_->create_buffer(options.batch * sizeof(TokenId), "token ids"));
-    if (config.experts > 0) GEMMA_TRY(ops.allocate_experts());
-    if (config.ple_width > 0) {
-      GEMMA_TRY_ASSIGN(ops.ple_table_, ops.allocate(options.batch * Widths(config).ple));
-    }
-    GEMMA_TRY_ASSIGN(ops.best_, ops.context_->create_buffer(sizeof(ops.best_pairs_), "the best"));
-    if (ops.kernels_.to_half.handle) {
-      const std::size_t inputs = options.batch * Widths(config).input;
-      GEMMA_TRY_ASSIGN(ops.half_input_, ops.context_->create_buffer(inputs * 2, "activations"));
-      GEMMA_TRY_ASSIGN(ops.half_scales_, ops.context_->create_buffer(options.batch * 4, "scales"));
-    }
+    GEMMA_TRY(ops.start(weights, device));
     const std::size_t prologue = (config.width + 2 * ops.kernels_.items) * sizeof(float);
-    ops.fuses_ = config.altup_streams <= 1 && config.width % 4 == 0 && prologue <= device.local_memory;
-    GEMMA_TRY_ASSIGN(const Activation spare, ops.allocate(options.batch * config.width));
-    ops.spare_ = std::move(ops.memory_[spare.index]);
-    ops.release(1);
+    ops.fuses_ =
+        config.altup_streams <= 1 && config.width % 4 == 0 && prologue <= device.local_memory;
     return ops;
   }
 
-  /// Bytes of KV cache, RoPE tables and what else create() takes besides weights.
-  static std::uint64_t bytes(const Config& config, const OpenClRunnerOptions& options) {
-    std::uint64_t sum = 0;
-    for (std::size_t i = 0; i < config.layers.size(); ++i) {
-      sum += 2 * kv_bytes(config, i, options);
-    }
-    for (const std::size_t layer : distinct_turns(config)) {
-      sum += options.context * config.layers[layer].head_dim * sizeof(float);
-    }
-    const std::uint64_t experts = config.experts + 2 * config.width + 2 * config.expert_width;
-    if (config.experts > 0) sum += options.batch * experts * sizeof(float);
-    return sum + options.batch * (config.width + Widths(config).ple + Widths(config).input + 2) *
-                     sizeof(float);
-  }
-
-  Result<Activation> allocate(std::size_t count) {
-    // Whole blocks of columns can be read everywhere.
-    const std::size_t bytes = (count + opencl::kBlockColumns) * sizeof(float);
-    GEMMA_TRY_ASSIGN(opencl::Buffer buffer, context_->create_buffer(bytes, "the activations"));
-    GEMMA_TRY(context_->clear(buffer, bytes));
-    memory_.push_back(std::move(buffer));
-    return Activation{memory_.size() - 1};
-  }
-
-  /// Gives back the last `count` allocations.
-  void release(std::size_t count) { memory_.resize(memory_.size() - count); }
-
-  void write(Activation a, const std::vector<float>& numbers) {
-    send(memory_[a.index], numbers.data(), numbers.size() * sizeof(float));
-  }
-
-  std::size_t max_batch() const { return options_.batch; }
-  std::size_t context_size() const { return options_.context; }
   bool uses_tensor_cores(const WeightMatrix& w) const {
     const DeviceMatrix* matrix = weights_.find(w).matrix;
     return matrix != nullptr && uses_mma(*matrix, 2);
   }
 
+  /// Starts a batch of `tokens` at `position`, whose ids are of no interest.
+  void begin(std::size_t tokens, std::size_t position) {
+    tokens_ = tokens;
+    position_ = position;
+  }
+
   /// Starts a batch of `ids` at `position`.
   void begin(Span<const TokenId> ids, std::size_t position) {
-    tokens_ = ids.size();
-    position_ = position;
+    begin(ids.size(), position);
     first_id_ = ids[0];
     if (tokens_ > 1 && status_) {
       status_ = context_->write(ids_, 0, ids.data(), ids.size() * sizeof(TokenId));
     }
   }
-
-  /// The first error since the last call.
-  Status take_status() { return std::exchange(status_, Status()); }
-
-  bool ok() const { return status_.ok(); }
-
-  const opencl::Context& context() const { return *context_; }
-  const opencl::KernelSet& kernels() const { return kernels_; }
-  const DeviceWeights& weights() const { return weights_; }
-  opencl::MemoryId memory(Activation a) const { return memory_[a.index].id(); }
 
   void rms_norm(Activation x, const NormWeights& gain, Activation out) {
     settle_pair();
@@ -424,21 +356,6 @@ class OpenClOps {
     return best;
   }
 
-  template <class... Arguments>
-  void run(const opencl::Kernel& kernel, std::array<std::size_t, 2> groups,
-           const Arguments&... arguments) {
-    run_with(kernels_.items, kernel, groups, arguments...);
-  }
-
-  /// The same with groups of so many work-items.
-  template <class... Arguments>
-  void run_with(std::size_t items, const opencl::Kernel& kernel, std::array<std::size_t, 2> groups,
-                const Arguments&... arguments) {
-    if (status_) status_ = context_->launch(kernel, groups, items, arguments...);
-  }
-
-  static opencl::UInt number(std::size_t n) { return static_cast<opencl::UInt>(n); }
-
  private:
   // The flags of kernels/attention.hpp and common.hpp.
   static constexpr opencl::UInt kNormQ = 1, kNormK = 2, kNormV = 4, kOwnKeys = 8, kBothSides = 16;
@@ -472,100 +389,7 @@ class OpenClOps {
     Activation out;
   };
 
-  struct KvLayer {
-    opencl::Buffer keys;
-    opencl::Buffer values;
-    std::size_t capacity = 0;
-  };
-
-  OpenClOps(const Config& config, const OpenClRunnerOptions& options)
-      : config_(&config), options_(options) {}
-
-  static std::size_t padded_head(std::size_t d) { return (d + 7) / 8 * 8; }
-
-  static std::size_t kv_capacity(const LayerConfig& layer, const OpenClRunnerOptions& options) {
-    // The first query of a batch still sees window − 1 positions before the batch.
-    return layer.window == 0 ? options.context
-                             : (std::min)(options.context, layer.window - 1 + options.batch);
-  }
-
-  static std::size_t kv_bytes(const Config& config, std::size_t index,
-                              const OpenClRunnerOptions& options) {
-    const LayerConfig& layer = config.layers[index];
-    if (layer.kv_layer != index) return 0;
-    return kv_capacity(layer, options) * layer.kv_heads * padded_head(layer.head_dim) *
-           (options.half_kv ? 2 : 4);
-  }
-
-  Status allocate_kv() {
-    for (std::size_t i = 0; i < config_->layers.size(); ++i) {
-      KvLayer made;
-      made.capacity = kv_capacity(config_->layers[i], options_);
-      const std::size_t bytes = kv_bytes(*config_, i, options_);
-      if (bytes > 0) {
-        GEMMA_TRY_ASSIGN(made.keys, context_->create_buffer(bytes, "the KV cache"));
-        GEMMA_TRY_ASSIGN(made.values, context_->create_buffer(bytes, "the KV cache"));
-        // The padding of heads is read.
-        GEMMA_TRY(context_->clear(made.keys, bytes));
-        GEMMA_TRY(context_->clear(made.values, bytes));
-      }
-      kv_.push_back(std::move(made));
-    }
-    return {};
-  }
-
-  /// One layer of each kind of RoPE.
-  static std::vector<std::size_t> distinct_turns(const Config& config) {
-    const RopeTables tables(config);
-    std::vector<std::size_t> layers;
-    for (std::size_t i = 0; i < config.layers.size(); ++i) {
-      const auto same = [&](std::size_t j) { return &tables.table(i) == &tables.table(j); };
-      if (std::none_of(layers.begin(), layers.end(), same)) layers.push_back(i);
-    }
-    return layers;
-  }
-
-  /// Cosines and sines of all positions.
-  Status upload_turns() {
-    RopeTables tables(*config_);
-    GEMMA_TRY(tables.reserve(options_.context));
-    tables.prepare(0, options_.context);
-    const std::vector<std::size_t> layers = distinct_turns(*config_);
-    for (const std::size_t layer : layers) {
-      const std::size_t bytes = options_.context * config_->layers[layer].head_dim * sizeof(float);
-      GEMMA_TRY_ASSIGN(opencl::Buffer buffer, context_->create_buffer(bytes, "RoPE"));
-      GEMMA_TRY(context_->write(buffer, 0, tables.table(layer).cos(0), bytes));
-      turns_.push_back(std::move(buffer));
-    }
-    for (std::size_t i = 0; i < config_->layers.size(); ++i) {
-      std::size_t index = 0;
-      while (&tables.table(layers[index]) != &tables.table(i)) ++index;
-      turns_of_layer_.push_back(index);
-    }
-    return {};
-  }
-
-  Status allocate_experts() {
-    const std::size_t batch = options_.batch;
-    GEMMA_TRY_ASSIGN(expert_.in, allocate(batch * config_->width));
-    GEMMA_TRY_ASSIGN(expert_.out, allocate(batch * config_->width));
-    GEMMA_TRY_ASSIGN(expert_.router, allocate(batch * config_->experts));
-    GEMMA_TRY_ASSIGN(expert_.gate, allocate(batch * config_->expert_width));
-    GEMMA_TRY_ASSIGN(expert_.up, allocate(batch * config_->expert_width));
-    GEMMA_TRY_ASSIGN(expert_.places, context_->create_buffer(batch * 4, "the experts' tokens"));
-    GEMMA_TRY_ASSIGN(expert_.factors, context_->create_buffer(batch * 4, "the experts' shares"));
-    return {};
-  }
-
-  void send(const opencl::Buffer& buffer, const void* data, std::size_t bytes) {
-    if (status_) status_ = context_->write(buffer, 0, data, bytes);
-  }
-
-  /// One work-item for each of `count` numbers.
-  template <class... Arguments>
-  void run_each(const opencl::Kernel& kernel, std::size_t count, const Arguments&... arguments) {
-    run(kernel, {(count + kernels_.items - 1) / kernels_.items, 1}, arguments...);
-  }
+  using OpenClState::OpenClState;
 
   void run_rms_norm(Activation x, std::size_t first, opencl::MemoryId gain, std::size_t n,
                     Activation out, std::size_t rows) {
@@ -738,33 +562,6 @@ class OpenClOps {
     }
   }
 
-  static constexpr std::size_t kBestGroups = 64;
-
-  const Config* config_;
-  OpenClRunnerOptions options_;
-  std::unique_ptr<opencl::Context> context_;  ///< first: outlives all that is on the device
-  DeviceWeights weights_;
-  opencl::KernelSet kernels_;
-  std::vector<opencl::Buffer> memory_;  ///< by Activation::index
-  opencl::Buffer spare_;  ///< another x, as large, for products that read the old one
-  std::vector<KvLayer> kv_;
-  std::vector<opencl::Buffer> turns_;
-  std::vector<std::size_t> turns_of_layer_;
-  opencl::Buffer ids_;
-  opencl::Buffer half_input_;   ///< what tensor cores multiply, as float16
-  opencl::Buffer half_scales_;
-  opencl::Buffer best_;
-  std::array<std::array<opencl::UInt, 2>, kBestGroups> best_pairs_{};
-  Activation ple_table_;
-  struct {
-    Activation in;      ///< [T, D]
-    Activation router;  ///< [T, E]
-    Activation gate;    ///< [T, Ie]
-    Activation up;      ///< [T, Ie]
-    Activation out;     ///< [T, D]
-    opencl::Buffer places;
-    opencl::Buffer factors;
-  } expert_;
   struct {
     Activation q, k, v;
     opencl::MemoryId q_gain = nullptr;
@@ -774,7 +571,6 @@ class OpenClOps {
   PendingNorm norm_;
   std::vector<Product> pair_;
   bool fuses_ = false;
-  Status status_;
   std::size_t tokens_ = 0;
   std::size_t position_ = 0;
   TokenId first_id_ = 0;

@@ -17,6 +17,7 @@
 
 #include "gemma/backend/fallback.hpp"
 #include "gemma/backend/opencl.hpp"
+#include "gemma/model/part.hpp"
 #endif
 
 GEMMA_NAMESPACE_BEGIN
@@ -61,7 +62,33 @@ inline OpenClRunnerOptions opencl_options(const CpuOptions& cpu, const OpenClOpt
   device.batch = cpu.batch;
   device.half_kv = cpu.kv_type != simd::KvType::f32;
   device.cache_folder = options.cache_folder;
+  device.threads = cpu.threads;
   return device;
+}
+
+inline DeviceNeeds device_needs(const Model& model, OpenClRunnerOptions options) {
+  const auto bytes = [&] {
+    return plan_opencl_memory(model.config(), model.weights(), options).total();
+  };
+  DeviceNeeds needs;
+  const std::size_t layers = model.config().layers.size();
+  options.layers = layers;
+  needs.whole = bytes();
+  if (!why_indivisible(model.config()).empty()) return needs;
+  for (options.layers = 1; options.layers < layers; ++options.layers) {
+    needs.layers.push_back(bytes());
+  }
+  return needs;
+}
+
+/// Why the model cannot be divided as the user wants; empty: it can be.
+inline std::string why_no_layers(const Config& config, const OpenClOptions& options) {
+  if (!options.gpu_layers || *options.gpu_layers >= config.layers.size()) return {};
+  if (*options.gpu_layers == 0) return "gpu_layers is 0";
+  const std::string why = why_indivisible(config);
+  return why.empty() ? why
+                     : "gpu_layers is " + std::to_string(*options.gpu_layers) +
+                           ", but this model cannot be divided: " + why;
 }
 
 /// Median seconds of reading what a user would wait for: one token, or a text for embeddings.
@@ -105,7 +132,8 @@ inline std::string opencl_remedy(const OpenClChoice& choice) {
     case Verdict::denied:
     case Verdict::not_allowed: return "change the list of devices, or choose the CPU";
     case Verdict::not_a_gpu: return "set GEMMA_OPENCL_ALLOW_CPU=1 to allow it, or choose the CPU";
-    case Verdict::too_little_memory: return "choose a smaller context or model, or the CPU";
+    case Verdict::too_little_memory:
+      return "choose fewer gpu_layers, a smaller context or model, or the CPU";
     default: return "choose the CPU, or try a newer driver";
   }
 }
@@ -122,8 +150,10 @@ struct StartedDevice {
 inline Result<StartedDevice> start_device(const Model& model, const CpuOptions& cpu,
                                           const OpenClOptions& options, Backend backend) {
   const Config& config = model.config();
-  const OpenClRunnerOptions device_options = opencl_options(cpu, options);
-  const auto start = [&](const opencl::Device& device) -> Result<StartedDevice> {
+  OpenClRunnerOptions device_options = opencl_options(cpu, options);
+  const auto start = [&](const DeviceReport& report) -> Result<StartedDevice> {
+    const opencl::Device& device = report.device;
+    device_options.layers = report.layers.value_or(config.layers.size());
     Sentinel sentinel(options.cache_folder, device);
     sentinel.arm();
     StartedDevice started;
@@ -135,11 +165,16 @@ inline Result<StartedDevice> start_device(const Model& model, const CpuOptions& 
     started.name = device.name;
     return started;
   };
-  OpenClChoice choice = choose_opencl_device(
-      options, opencl_bytes(config, model.weights(), device_options));
+  OpenClChoice choice;
+  choice.reason = why_no_layers(config, options);
+  if (choice.reason.empty()) {
+    choice = choose_opencl_device(options, device_needs(model, device_options));
+  } else if (backend == Backend::opencl) {
+    return opencl_refused(choice.reason, "choose other gpu_layers, or the CPU");
+  }
   while (choice.chosen >= 0) {
     Result<StartedDevice> started =
-        start(choice.devices[static_cast<std::size_t>(choice.chosen)].device);
+        start(choice.devices[static_cast<std::size_t>(choice.chosen)]);
     if (started) {
       started->reason = choice.reason;
       return started;

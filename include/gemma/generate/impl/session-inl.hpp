@@ -90,14 +90,20 @@ GEMMA_INLINE MemoryPlan plan_memory(const Model& model, const SessionOptions& op
 }
 
 #if defined(GEMMA_OPENCL)
-GEMMA_INLINE std::uint64_t opencl_bytes(const Model& model, const SessionOptions& options) {
+GEMMA_INLINE MemoryPlan plan_opencl_memory(const Model& model, const SessionOptions& options) {
   const CpuOptions cpu = detail::cpu_options(model, options);
-  return opencl_bytes(model.config(), model.weights(),
-                      detail::opencl_options(cpu, options.opencl));
+  OpenClRunnerOptions device = detail::opencl_options(cpu, options.opencl);
+  if (detail::why_no_layers(model.config(), options.opencl).empty()) {
+    device.layers = options.opencl.gpu_layers.value_or(device.layers);
+  }
+  return plan_opencl_memory(model.config(), model.weights(), device);
 }
 
 GEMMA_INLINE OpenClChoice choose_opencl_device(const Model& model, const SessionOptions& options) {
-  return choose_opencl_device(with_environment(options.opencl), opencl_bytes(model, options));
+  const CpuOptions cpu = detail::cpu_options(model, options);
+  return choose_opencl_device(
+      with_environment(options.opencl),
+      detail::device_needs(model, detail::opencl_options(cpu, options.opencl)));
 }
 #endif
 
