@@ -121,6 +121,7 @@ inline double measure(gemma::Session& session, std::size_t prompt, std::size_t d
   outputs.logits = [&](std::size_t, Span<float> row) {
     likeliest = static_cast<TokenId>(gemma::simd::kernels().argmax(row.data(), row.size()));
   };
+  outputs.best = [&](std::size_t, TokenId id, float) { likeliest = id; };
   const auto read = [&](Span<const TokenId> tokens) {
     gemma::Status status = session.try_evaluate(tokens, outputs);
     if (!status) throw status.take_error();
@@ -150,7 +151,7 @@ inline double first_token_seconds(const EngineOptions& engine, std::size_t threa
 inline int bench(const BenchOptions& o) {
   std::vector<std::size_t> threads = o.threads;
   if (threads.empty()) threads = {1};
-  if (o.threads.empty() && gemma::hardware_threads() > 1) {
+  if (o.threads.empty() && gemma::hardware_threads() > 1 && o.engine.backend != "opencl") {
     threads.push_back(gemma::hardware_threads());
   }
   const double first_token = first_token_seconds(o.engine, threads.back());
@@ -169,7 +170,8 @@ inline int bench(const BenchOptions& o) {
     backend = session.backend();
     const auto add_row = [&](const std::string& test, std::size_t prompt, std::size_t decode) {
       if (prompt + decode == 0) return;
-      const std::size_t top = o.engine.two_pass_head ? 1 : 0;
+      // A device then needs to send back one number only.
+      const std::size_t top = o.engine.two_pass_head || backend != "cpu" ? 1 : 0;
       measure(session, prompt, decode, top);
       std::vector<double> rates;
       for (std::size_t r = 0; r < o.runs; ++r) rates.push_back(measure(session, prompt, decode, top));
@@ -209,13 +211,18 @@ inline int bench(const BenchOptions& o) {
       if (roof["threads"] != row["threads"]) continue;
       const double used = row[decode ? "gb_s" : "gop_s"];
       const double most = roof[decode ? "bandwidth_gb_s" : "int8_gop_s"];
-      std::printf("%-8s %2zu threads  %9.1f tok/s  %7.1f %s, %3.0f %% of what is possible\n",
+      std::printf("%-8s %2zu threads  %9.1f tok/s  %7.1f %s, ",
                   row["test"].get<std::string>().c_str(), row["threads"].get<std::size_t>(),
-                  row["tok_s"].get<double>(), used, decode ? "GB/s " : "Gop/s", 100.0 * used / most);
+                  row["tok_s"].get<double>(), used, decode ? "GB/s " : "Gop/s");
+      if (row["backend"] == "cpu") {
+        std::printf("%3.0f %% of what is possible\n", 100.0 * used / most);
+      } else {
+        std::printf("%s\n", row["backend"].get<std::string>().c_str());
+      }
     }
   }
   for (const Json& roof : roofline) {
-    std::printf("possible with %zu threads: %.1f GB/s from memory, %.0f Gop/s of 8-bit products\n",
+    std::printf("possible on the CPU with %zu threads: %.1f GB/s from memory, %.0f Gop/s of 8-bit products\n",
                 roof["threads"].get<std::size_t>(), roof["bandwidth_gb_s"].get<double>(),
                 roof["int8_gop_s"].get<double>());
   }
