@@ -334,6 +334,41 @@ TEST_CASE("OpenCL finds the largest logit itself if no other is asked for") {
   }
 }
 
+TEST_CASE("OpenCL finds the largest few logits itself if no other is asked for") {
+  const auto device = exact_device();
+  if (!device) return;
+  const Golden golden = Golden::load("gemma2_swa", "q8_0");
+  auto runner = try_runner(golden.model, *device, exact_options()).value();
+  const std::vector<TokenId>& ids = golden.input_ids;
+  const std::size_t vocab = golden.model.config().vocab_size;
+  for (std::size_t length = 1; length < 5; ++length) {
+    const std::vector<TokenId> some(ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(length));
+    runner->reset();
+    const std::vector<float> row = logits(*runner, some, 1)[0];
+    std::vector<float> sorted = row;
+    std::sort(sorted.begin(), sorted.end(), [](float a, float b) { return a > b; });
+    for (const std::size_t top : {std::size_t{1}, std::size_t{5}, vocab / 2}) {
+      runner->reset();
+      gemma::Outputs outputs;
+      outputs.logit_rows = 1;
+      outputs.top = top;
+      std::vector<float> got;
+      outputs.logits = [&](std::size_t index, Span<float> part) {
+        CHECK(index == length - 1);
+        got.assign(part.begin(), part.end());
+      };
+      REQUIRE(runner->forward(some, outputs).ok());
+      REQUIRE(got.size() == vocab);
+      std::size_t wrong = 0;
+      for (std::size_t i = 0; i < vocab; ++i) {
+        const bool given = got[i] == row[i];
+        wrong += row[i] >= sorted[top - 1] ? !given : !given && !std::isinf(got[i]);
+      }
+      CHECK(wrong == 0);
+    }
+  }
+}
+
 TEST_CASE("the memory told for OpenCL is what is taken") {
   auto device = exact_device();
   if (!device) return;

@@ -24,7 +24,8 @@ struct KernelSet {
   std::map<std::string, FormatKernels> of_format;  ///< by TileFormat::name
   Kernel prepare_heads, attend_one, attend_many;
   Kernel add_and_norm, rms_norm, gather, scatter_add, add, scale, copy, softcap, gelu_mul, multiply,
-      sparsify, match_length, mix_per_layer, add_scaled, altup_correct, largest;
+      sparsify, match_length, mix_per_layer, add_scaled, altup_correct;
+  Kernel largest, count_sizes, collect_top;
   Kernel to_half;         ///< for matmul_mma
   std::size_t items = 0;  ///< of a work-group
 

@@ -3,6 +3,7 @@
 #define GEMMA_BACKEND_IMPL_OPENCL_INL_HPP_
 
 #include <algorithm>
+#include <limits>
 #include <memory>
 #include <string>
 #include <utility>
@@ -118,6 +119,23 @@ class OpenClRunner final : public Runner {
     }
   }
 
+  /// Hands out the only row of logits_ by its largest; false if it must be fetched whole.
+  bool emit_largest(std::size_t index, const Outputs& outputs) {
+    const std::size_t vocab = config_.vocab_size;
+    if (outputs.top == 1 && outputs.best) {
+      const Picked best = ops_.largest(logits_, vocab);
+      if (ops_.ok()) outputs.best(index, static_cast<TokenId>(best.place), best.value);
+      return true;
+    }
+    if (outputs.top == 0 || outputs.top > OpenClPicker::kMostAsked) return false;
+    const std::vector<Picked> picked = ops_.largest(logits_, vocab, outputs.top);
+    if (ops_.ok() && picked.empty()) return false;
+    std::fill_n(row_.begin(), vocab, -std::numeric_limits<float>::infinity());
+    for (const Picked& p : picked) row_[p.place] = p.value;
+    if (ops_.ok()) outputs.logits(index, Span<float>(row_.data(), vocab));
+    return true;
+  }
+
   void emit_logits(std::size_t tokens, const Outputs& outputs) {
     const std::size_t vocab = config_.vocab_size;
     const std::size_t rows = outputs.logit_rows;
@@ -130,13 +148,7 @@ class OpenClRunner final : public Runner {
         ops_.norm_rows(buffers_.x, first, count, weights_.output_norm, buffers_.h);
       }
       ops_.head(buffers_.h, weights_.head, count, logits_);
-      if (count == 1 && outputs.top == 1 && outputs.best) {
-        const auto best = ops_.largest(logits_, vocab);
-        if (!ops_.ok()) return;
-        outputs.best(first, static_cast<TokenId>(best.second), best.first);
-        done += count;
-        continue;
-      }
+      if (count == 1 && emit_largest(first, outputs)) return;
       ops_.read(logits_, row_.data(), count * vocab);
       if (!ops_.ok()) return;
       for (std::size_t r = 0; r < count; ++r) {

@@ -11,8 +11,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <cstring>
-#include <limits>
 #include <string>
 #include <utility>
 #include <vector>
@@ -339,24 +337,27 @@ class OpenClOps : public OpenClState {
     if (status_) status_ = context_->read(memory_[a.index], 0, out, count * sizeof(float));
   }
 
-  /// The largest of `count` numbers, the first of equals, and its place; NaN if there is any.
-  std::pair<float, std::size_t> largest(Activation a, std::size_t count) {
+  /// See OpenClPicker.
+  Picked largest(Activation a, std::size_t count) {
     settle();
-    run(kernels_.largest, {kBestGroups, 1}, memory(a), number(count), best_);
-    if (status_) status_ = context_->read(best_, 0, best_pairs_.data(), sizeof(best_pairs_));
     if (!status_) return {};
-    std::pair<float, std::size_t> best{-std::numeric_limits<float>::infinity(), 0};
-    for (const auto& pair : best_pairs_) {
-      float value;
-      std::memcpy(&value, &pair[0], sizeof(value));
-      const bool first = value == best.first && pair[1] < best.second;
-      if (std::isnan(value) || value > best.first || first) best = {value, pair[1]};
-      if (std::isnan(value)) break;
-    }
-    return best;
+    return keep(picker_.largest(*context_, kernels_, memory(a), count));
+  }
+  std::vector<Picked> largest(Activation a, std::size_t count, std::size_t top) {
+    settle();
+    if (!status_) return {};
+    return keep(picker_.largest(*context_, kernels_, memory(a), count, top));
   }
 
  private:
+  /// The value, or else the error for good.
+  template <class T>
+  T keep(Result<T> result) {
+    if (result) return *std::move(result);
+    status_ = result.take_error();
+    return T();
+  }
+
   // The flags of kernels/attention.hpp and common.hpp.
   static constexpr opencl::UInt kNormQ = 1, kNormK = 2, kNormV = 4, kOwnKeys = 8, kBothSides = 16;
   static constexpr opencl::UInt kAddBranch = 1, kNormBranch = 2;

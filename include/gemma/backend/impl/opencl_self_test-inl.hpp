@@ -29,7 +29,9 @@ class OpenClSelfTest {
       if (m.cols == config_.width && config_.width % 4 == 0) GEMMA_TRY(check_fused(m));
     }
     GEMMA_TRY(check_embedding());
-    return check_attention();
+    GEMMA_TRY(check_attention());
+    GEMMA_TRY(check_steps());
+    return check_picker();
   }
 
  private:
@@ -91,6 +93,10 @@ class OpenClSelfTest {
     double squares = 0.0;
     for (const float value : x) squares += double{value} * double{value};
     return std::sqrt(squares / static_cast<double>(x.size()) + double{eps});
+  }
+
+  static double gelu(double x) {
+    return 0.5 * x * (1.0 + std::tanh(0.7978845608 * (x + 0.044715 * x * x * x)));
   }
 
   Numbers normed(Numbers x, const NormWeights& gain) const {
@@ -188,10 +194,9 @@ class OpenClSelfTest {
     ops_.gelu_mul(gate, up, m.rows);
     std::vector<Sum> products = want();
     for (Sum& p : products) {
-      const double inner = 0.7978845608 * (p.value + 0.044715 * p.value * p.value * p.value);
       // What an error of one factor does to the product.
       p.size = p.size * (1.0 + 2.0 * std::abs(p.value));
-      p.value = 0.5 * p.value * (1.0 + std::tanh(inner)) * p.value;
+      p.value = gelu(p.value) * p.value;
     }
     GEMMA_TRY(compare("gate_up_" + name, gate, products, 2.0 * kFine));
     release(5);
@@ -297,6 +302,90 @@ class OpenClSelfTest {
       sum.size += 1.0;
       out.push_back(sum);
     }
+  }
+
+  /// What is done to rows of activations, on a batch.
+  Status check_steps() {
+    const std::size_t width = config_.width;
+    const std::size_t tokens = (std::min)(kTokens, ops_.max_batch());
+    const NormWeights& gain = weights_.output_norm;
+    const Numbers x = make(tokens * width);
+    const Numbers y = make(tokens * width);
+    // step(x, y, z) on the device, want(i) in what then is in z.
+    const auto check = [&](const char* kernel, const auto& step, const auto& want) -> Status {
+      GEMMA_TRY_ASSIGN(const Activation dx, put(x));
+      GEMMA_TRY_ASSIGN(const Activation dy, put(y));
+      GEMMA_TRY_ASSIGN(const Activation dz, put(x));
+      begin(tokens);
+      step(dx, dy, dz);
+      std::vector<Sum> sums(x.size());
+      for (std::size_t i = 0; i < x.size(); ++i) sums[i] = {want(i), 1.0 + std::abs(want(i))};
+      GEMMA_TRY(compare(kernel, dz, sums, kFine));
+      release(3);
+      return {};
+    };
+    const auto normed_rows = [&](const Numbers& rows) {
+      Numbers all;
+      for (std::size_t t = 0; t < tokens; ++t) {
+        const auto row = rows.begin() + static_cast<std::ptrdiff_t>(t * width);
+        const Numbers one = normed(Numbers(row, row + static_cast<std::ptrdiff_t>(width)), gain);
+        all.insert(all.end(), one.begin(), one.end());
+      }
+      return all;
+    };
+    const Numbers normed_y = normed_rows(y);
+    Numbers sum = x;
+    for (std::size_t i = 0; i < x.size(); ++i) sum[i] += normed_y[i];
+    const Numbers normed_sum = normed_rows(sum);
+    const auto is = [](const Numbers& numbers) {
+      return [&numbers](std::size_t i) { return double{numbers[i]}; };
+    };
+    using A = Activation;
+    GEMMA_TRY(check("rms_norm", [&](A, A dy, A dz) { ops_.norm_rows(dy, 0, tokens, gain, dz); },
+                    is(normed_y)));
+    GEMMA_TRY(check("add_and_norm", [&](A dx, A dy, A dz) {
+      ops_.rms_norm(dy, gain, dy);
+      ops_.add(dy, dx);
+      ops_.rms_norm(dx, gain, dz);
+    }, is(normed_sum)));
+    GEMMA_TRY(check("add", [&](A, A dy, A dz) { ops_.add(dy, dz); },
+                    [&](std::size_t i) { return double{x[i]} + double{y[i]}; }));
+    GEMMA_TRY(check("copy", [&](A, A dy, A dz) { ops_.copy(dy, width, dz); }, is(y)));
+    GEMMA_TRY(check("scale", [&](A, A, A dz) { ops_.scale(dz, 0.75f); },
+                    [&](std::size_t i) { return 0.75 * double{x[i]}; }));
+    GEMMA_TRY(check("softcap", [&](A, A, A dz) { ops_.tanh(dz, width); },
+                    [&](std::size_t i) { return std::tanh(double{x[i]}); }));
+    return check("gelu_mul", [&](A, A dy, A dz) { ops_.gelu_mul(dz, dy, width); },
+                 [&](std::size_t i) { return gelu(double{x[i]}) * double{y[i]}; });
+  }
+
+  /// The largest of some numbers, and the largest few.
+  Status check_picker() {
+    constexpr std::size_t kTop = 7;
+    const Numbers x = make(3000);
+    Numbers sorted = x;
+    std::sort(sorted.begin(), sorted.end(), [](float a, float b) { return a > b; });
+    GEMMA_TRY_ASSIGN(const Activation dx, put(x));
+    const auto is_right = [&](const Picked& p) { return p.place < x.size() && x[p.place] == p.value; };
+    // Twice, as each call makes ready for the next.
+    for (int round = 0; round < 2; ++round) {
+      const Picked best = ops_.largest(dx, x.size());
+      std::vector<Picked> some = ops_.largest(dx, x.size(), kTop);
+      GEMMA_TRY(ops_.take_status());
+      std::sort(some.begin(), some.end(),
+                [](const Picked& a, const Picked& b) { return a.value > b.value; });
+      bool right = is_right(best) && best.value == sorted[0] && some.size() >= kTop;
+      for (std::size_t i = 0; i < some.size() && right; ++i) {
+        right = is_right(some[i]) && some[i].value == sorted[i];
+      }
+      if (!right) {
+        return Error(ErrorCode::backend, ops_.context().device().name +
+                                             ": self-test failed: the largest numbers found are "
+                                             "not those; its driver computes wrong numbers");
+      }
+    }
+    release(1);
+    return {};
   }
 
   void begin(std::size_t tokens, std::size_t position = 0) {

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "gemma/backend/impl/opencl_picker-inl.hpp"
 #include "gemma/backend/impl/opencl_weights-inl.hpp"
 #include "gemma/backend/opencl.hpp"
 #include "gemma/model/rope.hpp"
@@ -94,8 +95,6 @@ class OpenClState {
   static opencl::UInt number(std::size_t n) { return static_cast<opencl::UInt>(n); }
 
  protected:
-  static constexpr std::size_t kBestGroups = 64;
-
   struct KvLayer {
     opencl::Buffer keys;
     opencl::Buffer values;
@@ -116,7 +115,7 @@ class OpenClState {
     GEMMA_TRY(allocate_kv());
     GEMMA_TRY(upload_turns());
     GEMMA_TRY_ASSIGN(ids_, context_->create_buffer(batch * sizeof(TokenId), "token ids"));
-    GEMMA_TRY_ASSIGN(best_, context_->create_buffer(sizeof(best_pairs_), "the best"));
+    GEMMA_TRY_ASSIGN(picker_, OpenClPicker::create(*context_));
     if (config_->experts > 0) GEMMA_TRY(allocate_experts());
     if (config_->ple_width > 0) {
       GEMMA_TRY_ASSIGN(ple_table_, allocate(batch * Widths(*config_).ple));
@@ -157,8 +156,7 @@ class OpenClState {
   opencl::Buffer ids_;
   opencl::Buffer half_input_;   ///< what tensor cores multiply, as float16
   opencl::Buffer half_scales_;
-  opencl::Buffer best_;
-  std::array<std::array<opencl::UInt, 2>, kBestGroups> best_pairs_{};
+  OpenClPicker picker_;
   Activation ple_table_;
   struct {
     Activation in;      ///< [T, D]

@@ -11,6 +11,7 @@
 #include "gemma/opencl/kernels/elementwise.hpp"
 #include "gemma/opencl/kernels/formats.hpp"
 #include "gemma/opencl/kernels/matmul.hpp"
+#include "gemma/opencl/kernels/picking.hpp"
 #include "gemma/opencl/kernels/tensor_cores.hpp"
 
 GEMMA_NAMESPACE_BEGIN
@@ -34,6 +35,7 @@ inline std::string kernel_source(const std::vector<TileFormat>& formats, bool te
   }
   source += kAttentionSource;
   source += kElementwiseSource;
+  source += kPickingSource;
   return source;
 }
 
@@ -96,7 +98,9 @@ inline Status find_kernels(const std::vector<TileFormat>& formats, bool tensor_c
   GEMMA_TRY(finder.find("mix_per_layer", set.mix_per_layer));
   GEMMA_TRY(finder.find("add_scaled", set.add_scaled));
   GEMMA_TRY(finder.find("altup_correct", set.altup_correct));
-  return finder.find("largest", set.largest);
+  GEMMA_TRY(finder.find("largest", set.largest));
+  GEMMA_TRY(finder.find("count_sizes", set.count_sizes));
+  return finder.find("collect_top", set.collect_top);
 }
 
 }  // namespace detail

@@ -143,42 +143,6 @@ GEMMA_KERNEL altup_correct(__global const float* predicted, __global const float
   const float factor = 1.0f + mixing[(size_t)(i / width) * stride + offset];
   out[i] = fma(factor, y[i] - x[i], predicted[i]);
 }
-
-// The largest number of each group's share of x, and where it is; the first of equals. Any NaN wins.
-GEMMA_KERNEL largest(__global const float* x, uint n, __global uint* out) {
-  __local float scratch[WG];
-  __local int where[WG];
-  const uint item = get_local_id(0);
-  float best = -INFINITY;
-  int place = -1;
-  bool bad = false;
-  for (uint i = get_global_id(0); i < n; i += get_global_size(0)) {
-    const float value = x[i];
-    bad = bad || isnan(value);
-    if (value > best) {
-      best = value;
-      place = (int)i;
-    }
-  }
-  scratch[item] = bad ? NAN : best;
-  where[item] = place;
-  for (uint step = WG / 2; step > 0; step /= 2) {
-    barrier(CLK_LOCAL_MEM_FENCE);
-    if (item < step && !isnan(scratch[item])) {
-      const float other = scratch[item + step];
-      const int other_place = where[item + step];
-      const bool earlier = other_place >= 0 && other_place < where[item];
-      if (isnan(other) || other > scratch[item] || (other == scratch[item] && earlier)) {
-        scratch[item] = other;
-        where[item] = other_place;
-      }
-    }
-  }
-  if (item == 0) {
-    out[2 * get_group_id(0)] = as_uint(scratch[0]);
-    out[2 * get_group_id(0) + 1] = (uint)where[0];
-  }
-}
 )CLC";
 
 }  // namespace opencl
