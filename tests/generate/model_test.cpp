@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <cstring>
 #include <string>
 #include <vector>
@@ -104,6 +105,37 @@ TEST_CASE("parts that do not belong together are refused") {
   CHECK(contains(error_of(first), "says that it is part 3 of 3, expected part 2 of 3"));
   write_parts(folder, 1, 1);
   CHECK(contains(error_of(first), "tensors, but the first says"));
+}
+
+TEST_CASE("weights in memory are packed where the CPU likes it, and weights in the file never are") {
+  const std::string path = data_path("tiny-gemma3.gguf");
+  gemma::LoadOptions mapped, memory;
+  mapped.access = gemma::FileAccess::map;
+  memory.access = gemma::FileAccess::memory;
+  const Model a = gemma::load(path, mapped), b = gemma::load(path, memory);
+  const bool packs = gemma::simd::kernels().uses_packed;
+  for (const Model* model : {&a, &b}) {
+    std::size_t packed = 0, matrices = 0;
+    gemma::visit_weights(model->weights(), [&](const auto& together) {
+      for (const gemma::WeightMatrix* m : together) {
+        matrices += static_cast<std::size_t>(static_cast<bool>(*m));
+        packed += static_cast<std::size_t>(m->packed != nullptr);
+      }
+    }, [](const auto&) {});
+    CHECK(packed == (model == &b && packs ? matrices : 0));
+    CHECK(matrices == 2 + 7 * 7);
+  }
+  CHECK(b.weights().head.packed == b.weights().embedding.packed);
+
+  const std::vector<TokenId> ids = {2, 10, 20, 30, 40, 50};
+  Session in_file(a), in_memory(b);
+  const std::vector<float> expected = in_file.logits(ids), found = in_memory.logits(ids);
+  REQUIRE(expected.size() == found.size());
+  double squares = 0.0;  // sums in another order change the last of an activation's 15 bits
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    squares += std::pow(double{found[i]} - double{expected[i]}, 2.0);
+  }
+  CHECK(std::sqrt(squares / static_cast<double>(expected.size())) < 1e-3);
 }
 
 TEST_CASE("what is no model is refused by its path") {

@@ -230,8 +230,9 @@ struct EngineOptions {
   void add_model(CLI::App& app) {
     app.add_option("MODEL", model, "a GGUF file, or a Hugging Face folder (or a .safetensors file in it)")->required();
     app.add_option("--weights", access,
-                   "map: read them from the file as they are used; memory: all at once; auto: into "
-                   "memory where that makes decoding faster and a quarter of the memory suffices")
+                   "map: read them from the file as they are used; memory: all at once, laid out as "
+                   "this CPU likes it; auto: into memory where that makes decoding faster and a "
+                   "quarter of the memory suffices")
         ->check(CLI::IsMember({"auto", "map", "memory"}))
         ->capture_default_str();
   }

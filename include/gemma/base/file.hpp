@@ -45,6 +45,8 @@ class MappedFile {
 
   /// Asks the system to read these bytes ahead; a hint, which may do nothing.
   void advise_willneed(std::size_t offset, std::size_t length) const;
+  /// Lets go of the memory of these bytes, if the file is mapped; touched again, they are read again.
+  void advise_dontneed(std::size_t offset, std::size_t length) const;
 
  private:
   struct Release {

@@ -64,6 +64,7 @@ class Source final : public ModelSource {
   Result<Vocabulary> read_vocabulary() const override { return gguf::read_vocabulary(file()); }
   std::vector<TokenId> stop_ids() const override;
   std::string chat_template() const override;
+  void advise_dontneed(Bytes data) const override;
   const File* gguf_file() const override { return &file(); }
 
  private:

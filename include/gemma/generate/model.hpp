@@ -10,6 +10,7 @@
 #include "gemma/base/error.hpp"
 #include "gemma/base/progress.hpp"
 #include "gemma/base/file.hpp"
+#include "gemma/generate/impl/pack_weights-inl.hpp"
 #include "gemma/generate/model_source.hpp"
 #include "gemma/model/config.hpp"
 #include "gemma/model/memory_plan.hpp"
@@ -22,7 +23,9 @@ GEMMA_NAMESPACE_BEGIN
 
 struct LoadOptions {
   LogFn log;  ///< remarks about the file, such as an unknown chat template
-  FileAccess access = FileAccess::fastest;  ///< how to have the weights
+  /// How to have the weights. Unless it is `map`, a CPU that multiplies packed weights faster
+  /// (quant/packed.hpp) gets those of a quantised model instead of a copy of the file.
+  FileAccess access = FileAccess::fastest;
 };
 
 /// Weights, tokenizer and shape of a model. Never changes; copies share everything; any number of
@@ -64,6 +67,7 @@ class Model {
     ChatFormat chat_format;
     std::string chat_remark;
     double load_seconds;
+    detail::PackedWeights packed;  ///< what `weights` may point to besides `source`
   };
   explicit Model(std::shared_ptr<const Data> data) : data_(std::move(data)) {}
 

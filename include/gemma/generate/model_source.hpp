@@ -58,6 +58,8 @@ class ModelSource : public TensorSource {
   virtual std::vector<TokenId> stop_ids() const = 0;
   /// The Jinja template of conversations; empty if there is none.
   virtual std::string chat_template() const = 0;
+  /// Lets go of the memory of these bytes of a tensor, which will hardly be read again; a hint.
+  virtual void advise_dontneed(Bytes /*data*/) const {}
   /// The GGUF file, if it is one; else null.
   virtual const gguf::File* gguf_file() const { return nullptr; }
 };

@@ -46,13 +46,6 @@ inline std::vector<std::vector<ExpertChoice>> choose_experts(float* router, std:
   return chosen;
 }
 
-/// Rows [first, first + count) of a matrix.
-inline WeightMatrix rows_of(WeightMatrix m, std::size_t first, std::size_t count) {
-  m.data = m.row(first);
-  m.rows = count;
-  return m;
-}
-
 /// The matrices of one expert.
 struct ExpertMatrices {
   WeightMatrix gate;  ///< [Ie, D]

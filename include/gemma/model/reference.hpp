@@ -493,12 +493,6 @@ class Model {
     return matmul(rows_of(w.down, expert * config_.width, config_.width), gate);
   }
 
-  static WeightMatrix rows_of(WeightMatrix w, std::size_t first, std::size_t count) {
-    w.data = w.row(first);
-    w.rows = count;
-    return w;
-  }
-
   const Config& config_;
   const Weights& weights_;
   std::vector<LayerCache> cache_;

@@ -7,6 +7,7 @@
 #endif
 
 #include "gemma/simd/kernels.hpp"
+#include "gemma/simd/packed-inl.hpp"
 #include "gemma/simd/panel-inl.hpp"
 #include "gemma/simd/vector-inl.hpp"
 
@@ -183,11 +184,21 @@ inline HWY_NOINLINE void quantized_matmul(const MatmulArgs& a, std::size_t row_b
                                           std::size_t row_end, std::uint8_t* scratch) {
   Panel panel(scratch);
   const std::size_t all_cols = a.weights.cols;
+  const auto fill = [&](std::size_t row, std::size_t rows, std::size_t col, std::size_t cols)
+                        HWY_ATTR {
+    if constexpr (kPacked<Format>) {
+      if (a.weights.packed != nullptr && row % kPackedRows == 0 && rows % kPackedRows == 0) {
+        fill_panel_from_packed<Format>(a.weights, row, rows, col, cols, panel);
+        return;
+      }
+    }
+    fill_panel<Format>(a.weights, row, rows, col, cols, panel);
+  };
   for (std::size_t col = 0; col < all_cols; col += kPanelCols) {
     const std::size_t cols = HWY_MIN(kPanelCols, all_cols - col);
     for (std::size_t row = row_begin; row < row_end; row += kPanelRows) {
       const std::size_t rows = HWY_MIN(kPanelRows, row_end - row);
-      fill_panel<Format>(a.weights, row, rows, col, cols, panel);
+      fill(row, rows, col, cols);
       multiply_panel<PanelTraitsOf<Format>>(a, panel, row, rows, col, cols);
     }
   }

@@ -22,6 +22,15 @@ namespace HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
+// For long lambdas of unrolled loops, which compilers may otherwise call.
+#if !defined(GEMMA_INLINE_LAMBDA)
+#if HWY_COMPILER_GCC || HWY_COMPILER_CLANG
+#define GEMMA_INLINE_LAMBDA HWY_ATTR __attribute__((always_inline))
+#else
+#define GEMMA_INLINE_LAMBDA HWY_ATTR
+#endif
+#endif
+
 using DF = hn::ScalableTag<float>;
 using DI32 = hn::Repartition<std::int32_t, DF>;
 using DI16 = hn::Repartition<std::int16_t, DF>;

@@ -64,10 +64,10 @@ class OpenClSelfTest {
 
   std::vector<WeightMatrix> one_of_each_format() const {
     std::vector<WeightMatrix> list;
-    visit_weights(weights_, [&](const std::vector<WeightMatrix>& matrices) {
-      for (const WeightMatrix& m : matrices) {
-        const auto same = [&](const WeightMatrix& other) { return other.type == m.type; };
-        if (m && std::none_of(list.begin(), list.end(), same)) list.push_back(m);
+    visit_weights(weights_, [&](const std::vector<const WeightMatrix*>& matrices) {
+      for (const WeightMatrix* m : matrices) {
+        const auto same = [&](const WeightMatrix& other) { return other.type == m->type; };
+        if (*m && std::none_of(list.begin(), list.end(), same)) list.push_back(*m);
       }
     }, [](const NormWeights&) {});
     return list;

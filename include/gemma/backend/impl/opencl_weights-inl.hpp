@@ -47,45 +47,15 @@ struct DeviceRows {
   }
 };
 
-/// Calls on_matrices(list of matrices that are used together) and on_norm(gains) for all weights.
-template <class OnMatrices, class OnNorm>
-void visit_weights(const Weights& w, const OnMatrices& on_matrices, const OnNorm& on_norm) {
-  using List = std::vector<WeightMatrix>;
-  const auto one = [&](const WeightMatrix& m) { on_matrices(List{m}); };
-  const auto all = [&](const std::vector<WeightMatrix>& list) {
-    for (const WeightMatrix& m : list) one(m);
-  };
-  for (const WeightMatrix* m : {&w.embedding, &w.head, &w.ple_embedding, &w.ple_projection}) one(*m);
-  all(w.altup_project);
-  all(w.altup_unembed);
-  on_norm(w.output_norm);
-  on_norm(w.ple_projection_norm);
-  for (const LayerWeights& l : w.layers) {
-    on_matrices(List{l.q, l.k, l.v});
-    for (const WeightMatrix* m : {&l.attention_out, &l.gate, &l.up, &l.down, &l.ple_gate, &l.ple_out,
-                                  &l.altup.router, &l.altup.predict, &l.altup.correct,
-                                  &l.altup.laurel_left, &l.altup.laurel_right, &l.experts.router,
-                                  &l.experts.gate_up, &l.experts.gate, &l.experts.up,
-                                  &l.experts.down}) {
-      one(*m);
-    }
-    for (const NormWeights* n : {&l.attention_norm, &l.q_norm, &l.k_norm, &l.post_attention_norm,
-                                 &l.ffn_norm, &l.post_ffn_norm, &l.ple_norm, &l.altup.router_norm,
-                                 &l.altup.correct_scale, &l.altup.laurel_norm,
-                                 &l.experts.router_norm, &l.experts.dense_post_norm,
-                                 &l.experts.norm, &l.experts.post_norm}) {
-      on_norm(*n);
-    }
-  }
-}
-
 /// Calls f(stack) for each matrix of the device: what can be stacked is, nothing comes twice.
 template <class F>
 void visit_stacks(const Weights& weights, const F& f) {
   std::set<const std::uint8_t*> seen;
-  visit_weights(weights, [&](std::vector<WeightMatrix> list) {
-    const auto absent = [&](const WeightMatrix& m) { return !m || !seen.insert(m.data).second; };
-    list.erase(std::remove_if(list.begin(), list.end(), absent), list.end());
+  visit_weights(weights, [&](const std::vector<const WeightMatrix*>& together) {
+    std::vector<WeightMatrix> list;
+    for (const WeightMatrix* m : together) {
+      if (*m && seen.insert(m->data).second) list.push_back(*m);
+    }
     while (!list.empty()) {
       std::size_t n = 1;
       while (n < list.size() && list[n].type == list[0].type && list[n].cols == list[0].cols &&

@@ -91,6 +91,11 @@ GEMMA_INLINE void MappedFile::advise_willneed(std::size_t offset, std::size_t le
   detail::SystemFile::will_need(data_.get() + offset, (std::min)(length, size_ - offset));
 }
 
+GEMMA_INLINE void MappedFile::advise_dontneed(std::size_t offset, std::size_t length) const {
+  if (!is_mapped() || offset >= size_) return;
+  detail::SystemFile::dont_need(data_.get() + offset, (std::min)(length, size_ - offset));
+}
+
 GEMMA_NAMESPACE_END
 
 #endif  // GEMMA_BASE_IMPL_FILE_INL_HPP_

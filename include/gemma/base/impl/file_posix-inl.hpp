@@ -86,19 +86,27 @@ class SystemFile {
     ::munmap(const_cast<std::uint8_t*>(data), size);
   }
   static void will_need(const std::uint8_t* data, std::size_t size) {
-    const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
-    const std::uintptr_t into_page = reinterpret_cast<std::uintptr_t>(data) % page;
-    void* start = const_cast<std::uint8_t*>(data - into_page);
-    (void)::posix_madvise(start, size + into_page, POSIX_MADV_WILLNEED);
+    advise(data, size, MADV_WILLNEED);
+  }
+  static void dont_need(const std::uint8_t* data, std::size_t size) {
+    advise(data, size, MADV_DONTNEED);
   }
 #else
   const std::uint8_t* map(std::size_t) const { return nullptr; }
   static void unmap(const std::uint8_t*, std::size_t) {}
   static void will_need(const std::uint8_t*, std::size_t) {}
+  static void dont_need(const std::uint8_t*, std::size_t) {}
 #endif
 
  private:
 #if defined(GEMMA_HAS_MMAP)
+  /// Of all pages that hold some of these bytes of a mapping.
+  static void advise(const std::uint8_t* data, std::size_t size, int advice) {
+    const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+    const std::uintptr_t into_page = reinterpret_cast<std::uintptr_t>(data) % page;
+    (void)::madvise(const_cast<std::uint8_t*>(data - into_page), size + into_page, advice);
+  }
+
   /// Where huge pages can begin: a hint, which another mapping may make void.
   static void* huge_page_address(std::size_t size) {
     if (size < kHugePage) return nullptr;

@@ -128,6 +128,7 @@ class SystemFile {
 
   /// PrefetchVirtualMemory would do it, but older SDKs lack it.
   static void will_need(const std::uint8_t*, std::size_t) {}
+  static void dont_need(const std::uint8_t*, std::size_t) {}
 
  private:
   static constexpr std::size_t kMaxStep = std::size_t{1} << 30;  // some systems refuse 2 GiB

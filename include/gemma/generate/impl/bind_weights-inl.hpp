@@ -106,12 +106,6 @@ class Binder {
     return {};
   }
 
-  static WeightMatrix rows_of(WeightMatrix w, std::size_t first, std::size_t count) {
-    w.data = w.row(first);
-    w.rows = count;
-    return w;
-  }
-
   bool has(const std::string& name) const { return source_.find_tensor(name) != nullptr; }
 
  private:

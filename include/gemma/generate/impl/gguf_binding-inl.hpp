@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <functional>
 #include <iterator>
 #include <optional>
 #include <utility>
@@ -465,6 +466,18 @@ GEMMA_INLINE std::string Source::chat_template() const {
   if (value == nullptr) return {};
   const Result<std::string_view> jinja = value->as_string();
   return jinja.ok() ? std::string(*jinja) : std::string();
+}
+
+GEMMA_INLINE void Source::advise_dontneed(Bytes data) const {
+  const std::less_equal<const std::uint8_t*> before;
+  for (const File& part : files_) {
+    const Bytes all = part.bytes();
+    if (part.mapping() == nullptr || !before(all.data(), data.data()) ||
+        !before(data.end(), all.end())) {
+      continue;
+    }
+    part.mapping()->advise_dontneed(static_cast<std::size_t>(data.data() - all.data()), data.size());
+  }
 }
 
 }  // namespace gguf

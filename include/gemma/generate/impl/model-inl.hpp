@@ -91,10 +91,21 @@ GEMMA_INLINE Result<std::shared_ptr<const ModelSource>> open_model(const std::st
 
 GEMMA_INLINE Result<Model> try_load(const std::string& path, const LoadOptions& options) {
   const auto start = std::chrono::steady_clock::now();
-  GEMMA_TRY_ASSIGN(const std::shared_ptr<const ModelSource> source,
-                   open_model(path, options.access));
+  const bool may_pack = options.access != FileAccess::map && simd::kernels().uses_packed;
+  GEMMA_TRY_ASSIGN(std::shared_ptr<const ModelSource> source,
+                   open_model(path, may_pack ? FileAccess::map : options.access));
   GEMMA_TRY_ASSIGN(Config config, source->read_config());
   GEMMA_TRY_ASSIGN(Weights weights, bind_weights(*source, config));
+  detail::PackedWeights packed;
+  if (may_pack && detail::PackedWeights::suits(weights)) {
+    const auto size = static_cast<std::size_t>(source->file_bytes());
+    if (options.access == FileAccess::memory || detail::huge_pages_affordable(size)) {
+      GEMMA_TRY(packed.create(weights, *source));
+    }
+  } else if (may_pack) {
+    GEMMA_TRY_ASSIGN(source, open_model(path, options.access));
+    GEMMA_TRY_ASSIGN(weights, bind_weights(*source, config));
+  }
   GEMMA_TRY_ASSIGN(Vocabulary vocabulary, source->read_vocabulary());
   if (vocabulary.pieces.size() > config.vocab_size) {
     return Error(ErrorCode::format, path + ": the vocabulary has " +
@@ -113,7 +124,8 @@ GEMMA_INLINE Result<Model> try_load(const std::string& path, const LoadOptions& 
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
   Model model(std::make_shared<const Model::Data>(
       Model::Data{path, source, std::move(config), std::move(weights), std::move(*tokenizer),
-                  std::move(stop_ids), chat_format, std::move(remark), took.count()}));
+                  std::move(stop_ids), chat_format, std::move(remark), took.count(),
+                  std::move(packed)}));
   return model;
 }
 
