@@ -54,8 +54,8 @@ struct LocalBytes {
   std::size_t size;
 };
 
-/// One in-order queue on one device. Errors have ErrorCode::backend and name the call, what it was
-/// for and OpenCL's error.
+/// One in-order queue on one device. Errors have ErrorCode::backend, out_of_memory or build_failed,
+/// and name the call, what it was for and OpenCL's error.
 class Context {
  public:
   static Result<std::unique_ptr<Context>> create(const Device& device);
