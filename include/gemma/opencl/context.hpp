@@ -101,7 +101,8 @@ class Context {
   explicit Context(const Device& device) : device_(device) {}
 
   Status enqueue(const Kernel& kernel, std::array<std::size_t, 2> groups, std::size_t items);
-  Error failed(const char* call, const std::string& what, Int code) const;
+  Error failed(const char* call, const std::string& what, Int code,
+               ErrorCode kind = ErrorCode::backend) const;
   Result<Program> build_source(const std::string& source, const std::string& options);
   Program build_binary(const std::string& file, const std::string& options);
   void save_binary(const Program& program, const std::string& file);
