@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <cstdint>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -19,6 +20,8 @@
 namespace {
 
 using gemma::choose_opencl_device;
+using gemma::Error;
+using gemma::ErrorCode;
 using gemma::OpenClChoice;
 using gemma::OpenClOptions;
 using gemma::Sentinel;
@@ -206,15 +209,36 @@ TEST_CASE("a device that cannot hold a model gets as many of its layers as fit")
 TEST_CASE("a device that failed makes room for the next best") {
   OpenClChoice choice = choose({gpu("second", 5), gpu("best", 9)});
   REQUIRE(choice.chosen == 1);
-  choose_next_opencl_device(choice, "best: the driver fell over");
+  const auto error = [](const char* text) { return Error(ErrorCode::backend, text); };
+  choose_next_opencl_device(choice, error("best: the driver fell over"));
   CHECK(choice.chosen == 0);
   CHECK(choice.devices[1].verdict == Verdict::failed);
   CHECK(choice.devices[1].reason == "the driver fell over");
-  choose_next_opencl_device(choice, "no luck");
+  choose_next_opencl_device(choice, error("no luck"));
   CHECK(choice.chosen == -1);
   CHECK(choice.reason == "second: no luck; best: the driver fell over");
-  choose_next_opencl_device(choice, "nothing is left to fail");
+  choose_next_opencl_device(choice, error("nothing is left to fail"));
   CHECK(choice.chosen == -1);
+}
+
+TEST_CASE("a program can tell apart why a device failed") {
+  const std::pair<ErrorCode, Verdict> causes[] = {
+      {ErrorCode::unsupported, Verdict::unsupported_model},
+      {ErrorCode::out_of_memory, Verdict::out_of_memory},
+      {ErrorCode::build_failed, Verdict::build_failed},
+      {ErrorCode::self_test_failed, Verdict::self_test_failed},
+      {ErrorCode::backend, Verdict::failed}};
+  std::set<std::string> names;
+  for (const auto& [code, verdict] : causes) {
+    OpenClChoice choice = choose({gpu("card")});
+    choose_next_opencl_device(choice, Error(code, "card: why"));
+    CHECK(choice.devices[0].verdict == verdict);
+    CHECK(choice.reason == "card: why");
+    names.insert(verdict_name(verdict));
+  }
+  names.insert(verdict_name(Verdict::too_slow));
+  CHECK(names == std::set<std::string>{"build_failed", "failed", "out_of_memory",
+                                       "self_test_failed", "too_slow", "unsupported_model"});
 }
 
 TEST_CASE("the environment adds to the options") {

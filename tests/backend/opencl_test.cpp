@@ -422,9 +422,22 @@ TEST_CASE("a device that computes wrong numbers fails the self-test") {
   const Golden golden = Golden::load("gemma3_base", "q8_0");
   const auto made = try_runner(golden.model, *device, exact_options());
   REQUIRE_FALSE(made.ok());
-  CHECK(made.error().code() == gemma::ErrorCode::backend);
+  CHECK(made.error().code() == gemma::ErrorCode::self_test_failed);
   CHECK(made.error().message().find("self-test failed") != std::string::npos);
   CHECK(made.error().message().find(device->name) != std::string::npos);
+}
+
+TEST_CASE("a model with larger heads than the kernels take is unsupported") {
+  const auto device = exact_device();
+  if (!device) return;
+  const Golden golden = Golden::load("gemma3_base", "q8_0");
+  gemma::Config config = golden.model.config();
+  config.layers.back().head_dim = 514;
+  const auto made = gemma::create_opencl_runner(config, golden.model.weights(), *device,
+                                                exact_options());
+  REQUIRE_FALSE(made.ok());
+  CHECK(made.error().code() == gemma::ErrorCode::unsupported);
+  CHECK(made.error().message().find("this model's have 514") != std::string::npos);
 }
 
 TEST_CASE("kernels are compiled once and then taken from the cache") {
@@ -468,6 +481,12 @@ TEST_CASE("whatever OpenCL call fails, the error names it or nothing is amiss") 
   REQUIRE(run().ok());
   const std::map<std::string, int> counts = fault_state().calls;
   // Losing one of these costs memory or time.
+  const std::map<std::string, gemma::ErrorCode> codes = {
+      {"clCreateBuffer", gemma::ErrorCode::out_of_memory},
+      {"clCreateProgramWithSource", gemma::ErrorCode::build_failed},
+      {"clBuildProgram", gemma::ErrorCode::build_failed},
+      {"clCreateKernel", gemma::ErrorCode::build_failed},
+      {"clGetKernelWorkGroupInfo", gemma::ErrorCode::build_failed}};
   const std::vector<std::string> harmless = {
       "clReleaseContext", "clReleaseCommandQueue", "clReleaseMemObject", "clReleaseProgram",
       "clReleaseKernel", "clGetProgramInfo", "clCreateProgramWithBinary"};
@@ -488,7 +507,9 @@ TEST_CASE("whatever OpenCL call fails, the error names it or nothing is amiss") 
       REQUIRE_FALSE(status.ok());
       const std::string& message = status.error().message();
       CAPTURE(message);
-      CHECK(status.error().code() == gemma::ErrorCode::backend);
+      const auto code = codes.find(name);
+      CHECK(status.error().code() ==
+            (code == codes.end() ? gemma::ErrorCode::backend : code->second));
       CHECK(message.find(name) != std::string::npos);
       CHECK(message.find("CL_OUT_OF_RESOURCES") != std::string::npos);
       CHECK(message.find(device->name) != std::string::npos);

@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -74,6 +75,7 @@ TEST_CASE("an OpenCL device writes what the CPU writes") {
   CHECK(contains(device.backend_reason(), "asked for; "));
   CHECK(cpu.backend() == "cpu");
   CHECK(cpu.backend_reason() == "asked for");
+  CHECK(cpu.devices().empty());
   const auto want = cpu.generate(prompt(), {}, greedy());
   CHECK(device.generate(prompt(), {}, greedy()).ids == want.ids);
 
@@ -147,6 +149,13 @@ TEST_CASE("the automatic choice says how long each takes, and what it chose") {
   CHECK(lines == std::vector<std::string>{"backend: " + timed.backend() + " (" +
                                           timed.backend_reason() + ")"});
   CHECK(timed.position() == 0);
+  const auto count = [&](gemma::Verdict verdict) {
+    return std::count_if(timed.devices().begin(), timed.devices().end(),
+                         [&](const gemma::DeviceReport& r) { return r.verdict == verdict; });
+  };
+  const bool on_cpu = timed.backend() == "cpu";
+  CHECK(count(gemma::Verdict::too_slow) == (on_cpu ? 1 : 0));
+  CHECK(count(gemma::Verdict::chosen) == (on_cpu ? 0 : 1));
   CHECK(choose_opencl_device(model, options).chosen >= 0);
   CHECK(plan_opencl_memory(model, options).total() > 0);
   const auto want = timed.generate(prompt(), {}, greedy()).ids;
@@ -154,6 +163,7 @@ TEST_CASE("the automatic choice says how long each takes, and what it chose") {
   options.opencl.time_it = false;
   Session untimed(model, options);
   CHECK(contains(untimed.backend(), "opencl: "));
+  CHECK_FALSE(untimed.devices().empty());
   CHECK(untimed.generate(prompt(), {}, greedy()).ids == want);
 }
 

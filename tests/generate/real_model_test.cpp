@@ -1,77 +1,20 @@
-// The real Gemma 3 270M against a float32 run of the same dequantised weights (see
-// tests/data/real270m.json). Skipped where the model could not be fetched.
+// The real Gemma 3 270M on the CPU. Skipped where the model could not be fetched.
 #include <doctest/doctest.h>
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
-#include <functional>
+#include <cstddef>
 #include <nlohmann/json.hpp>
-#include <optional>
-#include <string>
 #include <vector>
 
 #include "gemma/gemma.hpp"
-#include "test_data.hpp"
+#include "generate/real_model.hpp"
 
 namespace {
 
 using gemma::Session;
 using gemma::Span;
 using gemma::TokenId;
-
-std::optional<gemma::Model> real_model() {
-  const std::string path = real_model_path();
-  if (!path.empty()) return gemma::load(path);
-  MESSAGE("skipped: the real Gemma 3 270M is not there; tools/get_model fetches it");
-  return std::nullopt;
-}
-
-nlohmann::json golden() {
-  std::ifstream file(data_path("real270m.json"));
-  return nlohmann::json::parse(file);
-}
-
-double logsumexp(Span<float> row) {
-  const double largest = double{*std::max_element(row.begin(), row.end())};
-  double sum = 0.0;
-  for (const float x : row) sum += std::exp(double{x} - largest);
-  return largest + std::log(sum);
-}
-
-/// Reads ids and gives the logits after the last `rows` of them to the sink.
-using Engine = std::function<void(const std::vector<TokenId>& ids, std::size_t rows,
-                                  const gemma::LogitsSink& sink)>;
-
-/// How far an engine is from the golden logits over the prompts and their continuations.
-struct Agreement {
-  std::size_t positions = 0;
-  std::size_t top1 = 0;
-  double sum_difference = 0.0;  ///< of the golden top ten's logits
-  double max_difference = 0.0;
-
-  double top1_rate() const { return static_cast<double>(top1) / static_cast<double>(positions); }
-  double mean_difference() const { return sum_difference / static_cast<double>(10 * positions); }
-};
-
-void compare_prompt(const nlohmann::json& prompt, const Engine& engine, Agreement& agreement) {
-  std::vector<TokenId> ids = prompt["input_ids"].get<std::vector<TokenId>>();
-  const auto greedy = prompt["greedy"].get<std::vector<TokenId>>();
-  ids.insert(ids.end(), greedy.begin(), greedy.end() - 1);
-  const std::size_t first = prompt["first_row_position"].get<std::size_t>();
-  engine(ids, ids.size() - first, [&](std::size_t index, Span<float> row) {
-    const nlohmann::json& want = prompt["top10"][index - first];
-    const auto top_ids = want[0].get<std::vector<TokenId>>();
-    ++agreement.positions;
-    agreement.top1 += gemma::greedy_token(row) == top_ids[0];
-    for (std::size_t i = 0; i < top_ids.size(); ++i) {
-      const float logit = row[static_cast<std::size_t>(top_ids[i])];
-      const double difference = std::abs(double{logit} - want[1][i].get<double>());
-      agreement.sum_difference += difference;
-      agreement.max_difference = (std::max)(agreement.max_difference, difference);
-    }
-  });
-}
 
 Engine quantised_engine(const gemma::Model& model, std::size_t batch = 512) {
   return [&model, batch](const std::vector<TokenId>& ids, std::size_t rows,

@@ -61,7 +61,7 @@ class Devices(Case):
 
     def test_text_names_devices_and_the_default(self):
         text = gemma("devices", env=ALLOWED).stdout.decode()
-        self.assertIn("usable: ", text)
+        self.assertIn("usable (chosen): ", text)
         self.assertIn("default: opencl: ", text)
         self.assertIn("the CPU's SIMD: ", text)
 
@@ -73,6 +73,15 @@ class Devices(Case):
         self.assertGreater(large["needed"]["kv_cache"], small["needed"]["kv_cache"])
         self.assertIn("needed of a device's memory: ", gemma("devices", "--model", MODEL, env=ALLOWED).stdout.decode())
         self.assertEqual(gemma("devices", "--ctx", 16, env=ALLOWED).returncode, 2)
+
+    def test_started_devices_are_tested_and_timed(self):
+        result = self.json("devices", "--model", MODEL, "--ctx", 64, "--start", "--json")
+        self.assertEqual(list(result), ["devices", "needed", "remarks", "default", "reason"])
+        verdicts = [d["verdict"] for d in result["devices"]]
+        self.assertEqual(verdicts.count("too_slow"), int(result["default"] == "cpu"))
+        self.assertEqual(verdicts.count("chosen"), int(result["default"] != "cpu"))
+        self.assertIn(" ms per token, the CPU ", result["reason"])
+        self.assertEqual(gemma("devices", "--start", env=ALLOWED).returncode, 2)
 
     def test_info_tells_the_choice_without_starting_it(self):
         info = self.json("info", MODEL, "--json")
@@ -167,6 +176,24 @@ class Pocl(Case):
     def test_two_devices(self):
         devices = self.json("devices", "--json", env={**ALLOWED, "POCL_DEVICES": "basic pthread"})["devices"]
         self.assertEqual(sorted(d["verdict"] for d in devices), ["chosen", "usable"])
+
+    def fails_to_start(self, verdict, part, flags):
+        with tempfile.TemporaryDirectory() as folder:
+            env = {**ALLOWED, "GEMMA_OPENCL_CACHE": folder, "POCL_CACHE_DIR": folder}
+            env["POCL_EXTRA_BUILD_FLAGS"] = f"{PLAIN.get('POCL_EXTRA_BUILD_FLAGS', '')} {flags}"
+            result = self.json("devices", "--model", MODEL, "--ctx", 64, "--start", "--json", env=env)
+            device = result["devices"][0]
+            self.assertEqual((device["verdict"], device["usable"]), (verdict, False), device)
+            self.assertIn(part, device["reason"])
+            self.assertEqual(result["default"], "cpu")
+            text = gemma("devices", "--model", MODEL, "--ctx", 64, "--start", env=env).stdout.decode()
+            self.assertIn(f"not usable ({verdict}): {device['reason'][:20]}", text)
+
+    def test_kernels_that_cannot_be_built(self):
+        self.fails_to_start("build_failed", "clBuildProgram failed", "-Dgroup_sum=")
+
+    def test_kernels_that_give_wrong_numbers(self):
+        self.fails_to_start("self_test_failed", "its driver computes wrong numbers", "-DGEMMA_WIDTH=4")
 
     def test_a_device_is_denied_and_the_other_one_used(self):
         env = {**ALLOWED, "POCL_DEVICES": "basic pthread", "GEMMA_OPENCL_DEVICES": "-pthread"}

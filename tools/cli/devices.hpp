@@ -7,6 +7,7 @@ namespace cli {
 
 struct DevicesOptions {
   EngineOptions engine;
+  bool start = false;
   bool json = false;
 };
 
@@ -28,8 +29,9 @@ inline const char* device_type(gemma::opencl::Bits type) {
 inline Json device_json(const gemma::DeviceReport& report) {
   const gemma::opencl::Device& d = report.device;
   const Json layers = report.layers ? Json(*report.layers) : Json();
-  const bool usable =
-      report.verdict == gemma::Verdict::usable || report.verdict == gemma::Verdict::chosen;
+  const bool usable = report.verdict == gemma::Verdict::usable ||
+                      report.verdict == gemma::Verdict::chosen ||
+                      report.verdict == gemma::Verdict::too_slow;
   return {{"platform", d.platform_name},
           {"library", d.platform.library},
           {"name", d.name},
@@ -64,6 +66,7 @@ inline Json backend_json(const gemma::OpenClChoice& choice) {
 
 inline Json devices_json(const DevicesOptions& o) {
   Json json = {{"devices", Json::array()}};
+  Json backend;
   gemma::OpenClChoice choice;
   if (o.engine.model.empty()) {
     choice = gemma::choose_opencl_device(gemma::with_environment({}), {});
@@ -72,12 +75,18 @@ inline Json devices_json(const DevicesOptions& o) {
     const gemma::SessionOptions options = o.engine.session_options();
     choice = gemma::choose_opencl_device(model, options);
     json["needed"] = memory_json(gemma::plan_opencl_memory(model, options));
+    if (o.start) {
+      const gemma::Session session(model, options);
+      choice.devices = session.devices();
+      backend = {{"default", session.backend()}, {"reason", session.backend_reason()}};
+    }
   }
+  if (backend.is_null()) backend = backend_json(choice);
   for (const gemma::DeviceReport& report : choice.devices) {
     json["devices"].push_back(device_json(report));
   }
   json["remarks"] = choice.remarks;
-  json.update(backend_json(choice));
+  json.update(backend);
   return json;
 }
 
@@ -118,8 +127,8 @@ inline void print_devices(const Json& json) {
               << megabytes(d["memory"]) << " (" << megabytes(d["largest_allocation"])
               << " in one piece)" << extras(d) << "\n  " << text(d["platform"]) << ", "
               << text(d["version"]) << ", driver " << text(d["driver"]) << ", found by "
-              << text(d["library"]) << "\n  " << (d["usable"] ? "usable: " : "not usable: ")
-              << text(d["reason"]) << '\n';
+              << text(d["library"]) << "\n  " << (d["usable"] ? "usable" : "not usable")
+              << " (" << text(d["verdict"]) << "): " << text(d["reason"]) << '\n';
   }
   if (json["devices"].empty()) std::cout << "no OpenCL devices\n";
   if (json.contains("remarks")) {
@@ -149,6 +158,9 @@ inline void add_devices(CLI::App& app, Action& action) {
   sub->add_option("--ctx", o->engine.context, "with so many positions; 0: the model's, at most 4096")
       ->capture_default_str()->check(whole_number())->needs(model);
   o->engine.add_gpu_layers(*sub)->needs(model);
+  sub->add_flag("--start", o->start,
+                "start them, as running the model does: test their kernels, compare them with the CPU")
+      ->needs(model);
   sub->add_flag("--json", o->json, "print JSON");
   sub->footer(
       "Builds with GEMMA_OPENCL heed these variables of the environment:\n"
@@ -158,7 +170,7 @@ inline void add_devices(CLI::App& app, Action& action) {
       "  GEMMA_OPENCL_CACHE      folder of compiled kernels\n"
       "Examples:\n"
       "  gemma devices --json\n"
-      "  gemma devices --model model.gguf --ctx 32768");
+      "  gemma devices --model model.gguf --ctx 32768 --start");
   sub->callback([o, &action] { action = [o] { return devices(*o); }; });
 }
 

@@ -17,8 +17,8 @@ GEMMA_NAMESPACE_BEGIN
 /// Makes a runner when it is needed.
 using MakeRunner = std::function<Result<std::unique_ptr<Runner>>()>;
 
-/// Runs on a device until that fails with ErrorCode::backend. Then the CPU reads the tokens again,
-/// does what failed, and stays in its place. No output is handed out twice.
+/// Runs on a device until that fails with ErrorCode::backend or out_of_memory. Then the CPU reads the
+/// tokens again, does what failed, and stays in its place. No output is handed out twice.
 class FallbackRunner final : public Runner {
  public:
   /// What `make_cpu` makes must hold as many tokens, and take as many per forward(), as `device`.

@@ -27,8 +27,8 @@ struct OpenClRunnerOptions {
 };
 
 /// A sequence on a device: sends the weights there, compiles the kernels and checks each of them
-/// against the CPU. Refers to config and weights, which must outlive it. Errors have
-/// ErrorCode::backend and say what failed.
+/// against the CPU. Refers to config and weights, which must outlive it. Errors say what failed; their
+/// codes are told apart by verdict_of().
 Result<std::unique_ptr<Runner>> create_opencl_runner(const Config& config, const Weights& weights,
                                                      const opencl::Device& device,
                                                      const OpenClRunnerOptions& options);

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "gemma/base/error.hpp"
 #include "gemma/base/lock_file.hpp"
 #include "gemma/opencl/device.hpp"
 
@@ -56,11 +57,19 @@ enum class Verdict {
   not_a_gpu,
   too_little_memory,
   crashed_before,     ///< an earlier program ended while starting it
-  failed              ///< starting it went wrong
+  unsupported_model,  ///< by the kernels
+  out_of_memory,      ///< when the model was sent there
+  build_failed,       ///< its compiler does not make the kernels
+  self_test_failed,   ///< it computes wrong numbers
+  too_slow,           ///< works, but the CPU is faster
+  failed              ///< starting it went wrong in another way
 };
 
 /// "usable", "chosen", "denied", …
 const char* verdict_name(Verdict verdict);
+
+/// What an error of create_opencl_runner(), or of the runner's first tokens, says about the device.
+Verdict verdict_of(const Error& error);
 
 /// What became of one device.
 struct DeviceReport {
@@ -86,8 +95,8 @@ OpenClChoice choose_opencl_device(const OpenClOptions& options, const DeviceNeed
 OpenClChoice choose_opencl_device(const OpenClOptions& options, const DeviceNeeds& needs,
                                   std::vector<opencl::Device> devices);
 
-/// Gives up the chosen device, which failed for the reason `why`, and chooses the next best.
-void choose_next_opencl_device(OpenClChoice& choice, const std::string& why);
+/// Gives up the chosen device, which failed with the error `why`, and chooses the next best.
+void choose_next_opencl_device(OpenClChoice& choice, const Error& why);
 
 /// Notes in the cache folder that a device is being started: a driver that ends the process does so
 /// only once. Without a folder it does nothing.

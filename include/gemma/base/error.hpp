@@ -23,7 +23,9 @@ enum class ErrorCode {
   out_of_memory,     ///< an allocation, or a limit set by the caller, was exceeded
   context_full,      ///< the KV cache holds no further position
   cancelled,         ///< the caller asked to stop
-  backend            ///< the requested backend cannot be used
+  backend,           ///< the requested backend cannot be used
+  build_failed,      ///< a device's compiler does not make the kernels
+  self_test_failed   ///< a device computes wrong numbers
 };
 
 /// An error with a message for people: what was found, what was expected, and the remedy.

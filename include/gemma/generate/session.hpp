@@ -144,6 +144,10 @@ class Session {
   std::string backend() const { return runner_->description(); }
   /// Why this backend: one sentence, and another if a GPU has failed since.
   std::string backend_reason() const;
+#if defined(GEMMA_OPENCL)
+  /// The OpenCL devices that were looked at for this session, and what became of each.
+  const std::vector<DeviceReport>& devices() const { return devices_; }
+#endif
 
  private:
   Session(const Model& model, std::unique_ptr<Runner> runner, std::string reason)
@@ -171,6 +175,9 @@ class Session {
   std::unique_ptr<Runner> runner_;
   std::unique_ptr<std::atomic<bool>> cancelled_;
   std::string backend_reason_;
+#if defined(GEMMA_OPENCL)
+  std::vector<DeviceReport> devices_;
+#endif
   std::vector<TokenId> history_;  ///< all tokens read or drawn
   std::vector<TokenId> unread_;   ///< drawn, but not yet in the KV cache
 };

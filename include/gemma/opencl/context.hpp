@@ -54,8 +54,8 @@ struct LocalBytes {
   std::size_t size;
 };
 
-/// One in-order queue on one device. Errors have ErrorCode::backend and name the call, what it was
-/// for and OpenCL's error.
+/// One in-order queue on one device. Errors have ErrorCode::backend, out_of_memory or build_failed,
+/// and name the call, what it was for and OpenCL's error.
 class Context {
  public:
   static Result<std::unique_ptr<Context>> create(const Device& device);
@@ -101,7 +101,8 @@ class Context {
   explicit Context(const Device& device) : device_(device) {}
 
   Status enqueue(const Kernel& kernel, std::array<std::size_t, 2> groups, std::size_t items);
-  Error failed(const char* call, const std::string& what, Int code) const;
+  Error failed(const char* call, const std::string& what, Int code,
+               ErrorCode kind = ErrorCode::backend) const;
   Result<Program> build_source(const std::string& source, const std::string& options);
   Program build_binary(const std::string& file, const std::string& options);
   void save_binary(const Program& program, const std::string& file);

@@ -64,7 +64,8 @@ GEMMA_INLINE Status FallbackRunner::forward(Span<const TokenId> ids, const Outpu
     ids_.insert(ids_.end(), ids.begin(), ids.end());
     return done;
   }
-  if (done.error().code() != ErrorCode::backend) return done;
+  const ErrorCode code = done.error().code();
+  if (code != ErrorCode::backend && code != ErrorCode::out_of_memory) return done;
   const std::string failure =
       runner_->description() + " failed in mid-generation (" + done.error().message() + ")";
   Result<std::unique_ptr<Runner>> cpu = make_caught_up();

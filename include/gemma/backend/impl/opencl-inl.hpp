@@ -31,10 +31,10 @@ class OpenClRunner final : public Runner {
     for (const LayerConfig& layer : config.layers) {
       constexpr std::size_t kLargestHead = 512;  // of kernels/attention.hpp
       if (layer.head_dim > kLargestHead) {
-        return Error(ErrorCode::backend, device.name + ": kernels are made for heads of at most " +
-                                             std::to_string(kLargestHead) +
-                                             " numbers; this model's have " +
-                                             std::to_string(layer.head_dim));
+        return Error(ErrorCode::unsupported,
+                     device.name + ": kernels are made for heads of at most " +
+                         std::to_string(kLargestHead) + " numbers; this model's have " +
+                         std::to_string(layer.head_dim));
       }
     }
     GEMMA_TRY_ASSIGN(OpenClOps ops, OpenClOps::create(config, weights, device, options));

@@ -182,9 +182,24 @@ GEMMA_INLINE const char* verdict_name(Verdict verdict) {
     case Verdict::not_a_gpu: return "not_a_gpu";
     case Verdict::too_little_memory: return "too_little_memory";
     case Verdict::crashed_before: return "crashed_before";
+    case Verdict::unsupported_model: return "unsupported_model";
+    case Verdict::out_of_memory: return "out_of_memory";
+    case Verdict::build_failed: return "build_failed";
+    case Verdict::self_test_failed: return "self_test_failed";
+    case Verdict::too_slow: return "too_slow";
     case Verdict::failed: break;
   }
   return "failed";
+}
+
+GEMMA_INLINE Verdict verdict_of(const Error& error) {
+  switch (error.code()) {
+    case ErrorCode::unsupported: return Verdict::unsupported_model;
+    case ErrorCode::out_of_memory: return Verdict::out_of_memory;
+    case ErrorCode::build_failed: return Verdict::build_failed;
+    case ErrorCode::self_test_failed: return Verdict::self_test_failed;
+    default: return Verdict::failed;
+  }
 }
 
 GEMMA_INLINE std::size_t DeviceNeeds::most_layers(std::uint64_t bytes) const {
@@ -238,13 +253,14 @@ GEMMA_INLINE OpenClChoice choose_opencl_device(const OpenClOptions& options,
   return choice;
 }
 
-GEMMA_INLINE void choose_next_opencl_device(OpenClChoice& choice, const std::string& why) {
+GEMMA_INLINE void choose_next_opencl_device(OpenClChoice& choice, const Error& why) {
   if (choice.chosen < 0) return;
   DeviceReport& given_up = choice.devices[static_cast<std::size_t>(choice.chosen)];
-  given_up.verdict = Verdict::failed;
+  given_up.verdict = verdict_of(why);
   // Errors of a device begin with its name.
   const std::string name = given_up.device.name + ": ";
-  given_up.reason = why.compare(0, name.size(), name) == 0 ? why.substr(name.size()) : why;
+  const std::string& text = why.message();
+  given_up.reason = text.compare(0, name.size(), name) == 0 ? text.substr(name.size()) : text;
   detail::choose_best(choice);
 }
 

@@ -47,6 +47,9 @@ inline CpuOptions cpu_options(const Model& model, const SessionOptions& options)
 struct ChosenRunner {
   std::unique_ptr<Runner> runner;
   std::string reason;
+#if defined(GEMMA_OPENCL)
+  std::vector<DeviceReport> devices;
+#endif
 };
 
 inline Error opencl_refused(const std::string& sentence, const std::string& remedy) {
@@ -133,6 +136,7 @@ inline std::string opencl_remedy(const OpenClChoice& choice) {
     case Verdict::not_allowed: return "change the list of devices, or choose the CPU";
     case Verdict::not_a_gpu: return "set GEMMA_OPENCL_ALLOW_CPU=1 to allow it, or choose the CPU";
     case Verdict::too_little_memory:
+    case Verdict::out_of_memory:
       return "choose fewer gpu_layers, a smaller context or model, or the CPU";
     default: return "choose the CPU, or try a newer driver";
   }
@@ -148,7 +152,8 @@ struct StartedDevice {
 
 /// Starts the best device that can be started. With Backend::automatic an error is just the reason.
 inline Result<StartedDevice> start_device(const Model& model, const CpuOptions& cpu,
-                                          const OpenClOptions& options, Backend backend) {
+                                          const OpenClOptions& options, Backend backend,
+                                          OpenClChoice& choice) {
   const Config& config = model.config();
   OpenClRunnerOptions device_options = opencl_options(cpu, options);
   const auto start = [&](const DeviceReport& report) -> Result<StartedDevice> {
@@ -165,7 +170,6 @@ inline Result<StartedDevice> start_device(const Model& model, const CpuOptions& 
     started.name = device.name;
     return started;
   };
-  OpenClChoice choice;
   choice.reason = why_no_layers(config, options);
   if (choice.reason.empty()) {
     choice = choose_opencl_device(options, device_needs(model, device_options));
@@ -179,7 +183,7 @@ inline Result<StartedDevice> start_device(const Model& model, const CpuOptions& 
       started->reason = choice.reason;
       return started;
     }
-    choose_next_opencl_device(choice, started.error().message());
+    choose_next_opencl_device(choice, started.error());
   }
   if (backend == Backend::automatic) return Error(ErrorCode::backend, choice.reason);
   return opencl_refused(choice.reason, opencl_remedy(choice));
@@ -192,12 +196,13 @@ inline Result<ChosenRunner> choose_device(const Model& model, const SessionOptio
   const auto make_cpu = [model, cpu_like] {
     return create_cpu_runner(model.config(), model.weights(), cpu_like);
   };
-  Result<StartedDevice> device =
-      start_device(model, cpu_like, with_environment(options.opencl), options.backend);
+  OpenClChoice choice;
+  Result<StartedDevice> device = start_device(
+      model, cpu_like, with_environment(options.opencl), options.backend, choice);
   if (!device) {
     if (options.backend == Backend::opencl) return device.take_error();
     GEMMA_TRY_ASSIGN(std::unique_ptr<Runner> cpu, make_cpu());
-    return ChosenRunner{std::move(cpu), device.error().message()};
+    return ChosenRunner{std::move(cpu), device.error().message(), std::move(choice.devices)};
   }
   std::string reason =
       (options.backend == Backend::opencl ? "asked for; " : "") + device->reason;
@@ -210,11 +215,16 @@ inline Result<ChosenRunner> choose_device(const Model& model, const SessionOptio
     const std::string on_device = device->name + " takes " + milliseconds(device->seconds) + per;
     const std::string on_cpu = "the CPU " + milliseconds(seconds);
     reason = on_device + ", " + on_cpu;
-    if (seconds < device->seconds) return ChosenRunner{*std::move(cpu), std::move(reason)};
+    if (seconds < device->seconds) {
+      DeviceReport& slower = choice.devices[static_cast<std::size_t>(choice.chosen)];
+      slower.verdict = Verdict::too_slow;
+      slower.reason = "it takes " + milliseconds(device->seconds) + per + ", " + on_cpu;
+      return ChosenRunner{*std::move(cpu), std::move(reason), std::move(choice.devices)};
+    }
   }
   return ChosenRunner{std::make_unique<FallbackRunner>(std::move(device->runner), make_cpu,
                                                        options.log),
-                      std::move(reason)};
+                      std::move(reason), std::move(choice.devices)};
 }
 #endif
 
@@ -238,7 +248,10 @@ inline Result<ChosenRunner> choose_runner(const Model& model, const SessionOptio
   GEMMA_TRY_ASSIGN(
       std::unique_ptr<Runner> cpu,
       create_cpu_runner(model.config(), model.weights(), cpu_options(model, options)));
-  return ChosenRunner{std::move(cpu), std::move(reason)};
+  ChosenRunner chosen;
+  chosen.runner = std::move(cpu);
+  chosen.reason = std::move(reason);
+  return chosen;
 }
 
 }  // namespace detail

@@ -124,7 +124,11 @@ GEMMA_INLINE Result<Session> Session::create(const Model& model, const SessionOp
                      " tokens, but the model was trained for at most " + std::to_string(trained));
   }
   GEMMA_TRY_ASSIGN(detail::ChosenRunner chosen, detail::choose_runner(model, options));
-  return Session(model, std::move(chosen.runner), std::move(chosen.reason));
+  Session session(model, std::move(chosen.runner), std::move(chosen.reason));
+#if defined(GEMMA_OPENCL)
+  session.devices_ = std::move(chosen.devices);
+#endif
+  return session;
 }
 
 GEMMA_INLINE std::string Session::backend_reason() const {

@@ -24,9 +24,11 @@ inline std::string hash_name(const std::string& text) {
 
 }  // namespace detail
 
-GEMMA_INLINE Error Context::failed(const char* call, const std::string& what, Int code) const {
-  return Error(ErrorCode::backend, device_.name + ": " + call + " failed with " + error_name(code) +
-                                       " (" + what + ")");
+GEMMA_INLINE Error Context::failed(const char* call, const std::string& what, Int code,
+                                   ErrorCode kind) const {
+  if (code == kOutOfDeviceMemory || code == kOutOfHostMemory) kind = ErrorCode::out_of_memory;
+  return Error(kind, device_.name + ": " + call + " failed with " + error_name(code) + " (" + what +
+                         ")");
 }
 
 GEMMA_INLINE Result<std::unique_ptr<Context>> Context::create(const Device& device) {
@@ -50,7 +52,8 @@ GEMMA_INLINE Result<Buffer> Context::create_buffer(std::size_t bytes, const std:
   Int code = kSuccess;
   Buffer buffer(f, f.clCreateBuffer(context_.id(), kReadWrite, size, nullptr, &code));
   if (!buffer || code != kSuccess) {
-    return failed("clCreateBuffer", std::to_string(size) + " bytes for " + what, code);
+    return failed("clCreateBuffer", std::to_string(size) + " bytes for " + what, code,
+                  ErrorCode::out_of_memory);
   }
   return buffer;
 }
@@ -106,14 +109,16 @@ GEMMA_INLINE Result<Program> Context::build_source(const std::string& source,
   Int code = kSuccess;
   Program program(f, f.clCreateProgramWithSource(context_.id(), 1, &text, &length, &code));
   if (!program || code != kSuccess) {
-    return failed("clCreateProgramWithSource", "the kernels' source", code);
+    return failed("clCreateProgramWithSource", "the kernels' source", code,
+                  ErrorCode::build_failed);
   }
   code = f.clBuildProgram(program.id(), 1, &device_.id, options.c_str(), nullptr, nullptr);
   if (code != kSuccess) {
     // The first words of a compiler say most.
     constexpr std::size_t kMost = 600;
     const std::string log = build_log(program).substr(0, kMost);
-    return failed("clBuildProgram", log.empty() ? "the compiler says nothing" : log, code);
+    return failed("clBuildProgram", log.empty() ? "the compiler says nothing" : log, code,
+                  ErrorCode::build_failed);
   }
   return program;
 }
@@ -171,7 +176,9 @@ GEMMA_INLINE Result<Kernel> Context::create_kernel(const Program& program,
   Int code = kSuccess;
   Kernel kernel;
   kernel.handle = {f, f.clCreateKernel(program.id(), name.c_str(), &code)};
-  if (!kernel.handle || code != kSuccess) return failed("clCreateKernel", name, code);
+  if (!kernel.handle || code != kSuccess) {
+    return failed("clCreateKernel", name, code, ErrorCode::build_failed);
+  }
   kernel.name = name;
   return kernel;
 }
@@ -180,7 +187,9 @@ GEMMA_INLINE Result<std::size_t> Context::work_group_size(const Kernel& kernel) 
   std::size_t size = 0;
   const Int code = device_.functions().clGetKernelWorkGroupInfo(
       kernel.handle.id(), device_.id, kKernelWorkGroupSize, sizeof(size), &size, nullptr);
-  if (code != kSuccess) return failed("clGetKernelWorkGroupInfo", kernel.name, code);
+  if (code != kSuccess) {
+    return failed("clGetKernelWorkGroupInfo", kernel.name, code, ErrorCode::build_failed);
+  }
   return size;
 }
 

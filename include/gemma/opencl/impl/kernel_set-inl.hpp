@@ -130,7 +130,7 @@ GEMMA_INLINE Result<KernelSet> KernelSet::build(Context& context,
     GEMMA_TRY(detail::find_kernels(formats, tensor_cores, finder, set));
     if (finder.smallest() >= items) return set;
     if (finder.smallest() < kFewest) {
-      return Error(ErrorCode::backend,
+      return Error(ErrorCode::build_failed,
                    context.device().name + ": groups of " + finder.smallest_name() +
                        " may have " + std::to_string(finder.smallest()) +
                        " work-items, but at least " + std::to_string(kFewest) + " are needed");
