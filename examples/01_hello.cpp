@@ -2,6 +2,7 @@
 //
 // Build: g++ -std=c++17 -O3 -march=native -I include examples/01_hello.cpp -o hello -pthread
 // Run:   ./hello "$(tools/get_model)"
+// Or, without a download: ./hello tests/data/kjv-small.gguf
 #include <gemma/gemma.hpp>
 #include <iostream>
 

@@ -2,7 +2,7 @@
 # run_example.sh NAME HIGHWAY: compiles examples/NAME.cpp by the very command in its head comment,
 # in a folder that looks like a checkout, then runs it. The lines are "// Build: command" and
 # "// Run: command"; the second is used when the real model is in the cache, otherwise the program
-# gets the small model of the tests. HIGHWAY is the folder of Highway's headers, which the compiler
+# gets the small model in tests/data. HIGHWAY is the folder of Highway's headers, which the compiler
 # finds as it finds installed ones. Exit status 77: there is no model to run it with.
 set -euo pipefail
 
@@ -29,7 +29,7 @@ bash -c "$build"
 program=$(sed -nE 's/.* -o +([^ ]+).*/\1/p' <<<"$build")
 program=./${program:-a.out}
 cached=${XDG_CACHE_HOME:-${HOME:-}/.cache}/gemma.hpp/gemma-3-270m-q4_k_m.gguf
-small=$root/tests/data/tiny-gemma3.gguf
+small=$root/tests/data/kjv-small.gguf
 if [ -f "$cached" ] && [ -n "$run" ]; then
   :
 elif [ -f "$small" ]; then
