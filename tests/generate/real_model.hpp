@@ -53,11 +53,13 @@ struct Agreement {
   double mean_difference() const { return sum_difference / static_cast<double>(10 * positions); }
 };
 
-inline void compare_prompt(const nlohmann::json& prompt, const Engine& engine,
-                           Agreement& agreement) {
+/// Over a prompt and `most` tokens of its continuation, all by default.
+inline void compare_prompt(const nlohmann::json& prompt, const Engine& engine, Agreement& agreement,
+                           std::size_t most = static_cast<std::size_t>(-1)) {
   std::vector<gemma::TokenId> ids = prompt["input_ids"].get<std::vector<gemma::TokenId>>();
   const auto greedy = prompt["greedy"].get<std::vector<gemma::TokenId>>();
-  ids.insert(ids.end(), greedy.begin(), greedy.end() - 1);
+  most = (std::min)(most, greedy.size() - 1);
+  ids.insert(ids.end(), greedy.begin(), greedy.begin() + static_cast<std::ptrdiff_t>(most));
   const std::size_t first = prompt["first_row_position"].get<std::size_t>();
   engine(ids, ids.size() - first, [&](std::size_t index, gemma::Span<float> row) {
     const nlohmann::json& want = prompt["top10"][index - first];
