@@ -1,0 +1,35 @@
+// A conversation in the terminal: the model's own turn markers, and a KV cache that keeps what was said.
+//
+// Build: g++ -std=c++17 -O3 -march=native -I include examples/10_chat.cpp -o chat -pthread
+// Run:   ./chat "$(tools/get_model)"
+// Or, without a download: echo "Who art thou?" | ./chat tests/data/kjv-small.gguf
+#include <gemma/gemma.hpp>
+#include <iostream>
+#include <string>
+
+int main(int argc, char** argv) {
+  const gemma::Model model = gemma::load(argc > 1 ? argv[1] : "tests/data/kjv-small.gguf");
+  gemma::Session session(model);
+  gemma::ChatEncoder chat = gemma::ChatEncoder::create(model.tokenizer(), model.chat_format()).value();
+  gemma::GenerateOptions options;
+  options.max_tokens = 256;
+
+  std::string line;
+  while (std::cout << "you: " && std::getline(std::cin, line)) {
+    if (line.empty()) continue;
+    const gemma::Status added = chat.add({gemma::Role::user, line});
+    if (!added) return std::cerr << added.error().message() << '\n', 1;
+    chat.begin_answer();
+    std::cout << "model: ";
+    // Only what is new is read; all before it is in the cache.
+    const auto answer = session.try_generate(chat.take(), [](std::string_view piece) {
+      std::cout << piece << std::flush;
+      return true;
+    }, options);
+    std::cout << "\n";
+    if (!answer) return std::cerr << answer.error().message() << '\n', 1;
+    if (answer->stop == gemma::StopReason::context_full) return std::cerr << "the context is full\n", 1;
+    chat.end_answer();
+  }
+  std::cout << "\n";
+}
