@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # run.sh WAY HIGHWAY COMPILER: builds and runs the program in consumer/ with gemma.hpp taken in one
-# of the ways the README names: add_subdirectory, fetch_content, find_package, pkg_config or meson.
-# HIGHWAY is the folder of Highway's headers. Exit status 77: the tool for this way is missing.
+# of the ways the README names: add_subdirectory, fetch_content, find_package, pkg_config, meson (as a
+# subproject) or meson_installed. HIGHWAY is the folder of Highway's headers. Exit status 77: the tool
+# for this way is missing.
 set -euo pipefail
 
 way=$1
@@ -19,7 +20,8 @@ need() {
 install_gemma() {
   cmake -S "$root" -B "$work/gemma" -DCMAKE_INSTALL_PREFIX="$work/prefix" \
     -DGEMMA_HIGHWAY_DIR="$highway" -DGEMMA_TESTS=OFF -DGEMMA_TOOLS=OFF -DGEMMA_EXAMPLES=OFF
-  cmake --build "$work/gemma" --target install
+  cmake --build "$work/gemma"
+  cmake --install "$work/gemma"
 }
 
 build_with_cmake() {
@@ -54,6 +56,18 @@ case $way in
     cp -R "$root/include" "$root/meson.build" "$root/meson_options.txt" \
       "$work/consumer/subprojects/gemma"
     meson setup "$work/build" "$work/consumer" -Dgemma:highway_dir="$highway"
+    meson compile -C "$work/build"
+    "$work/build/consumer"
+    ;;
+  meson_installed)
+    need meson
+    need ninja
+    need pkg-config
+    meson setup "$work/gemma" "$root" --prefix "$work/prefix" -Dhighway_dir="$highway" \
+      -Dtests=disabled -Dtools=disabled
+    meson install -C "$work/gemma"
+    export PKG_CONFIG_PATH=$work/prefix/share/pkgconfig
+    meson setup "$work/build" "$here/consumer" --wrap-mode=nofallback
     meson compile -C "$work/build"
     "$work/build/consumer"
     ;;
