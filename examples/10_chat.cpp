@@ -10,7 +10,8 @@
 int main(int argc, char** argv) {
   const gemma::Model model = gemma::load(argc > 1 ? argv[1] : "tests/data/kjv-small.gguf");
   gemma::Session session(model);
-  gemma::ChatEncoder chat = gemma::ChatEncoder::create(model.tokenizer(), model.chat_format()).value();
+  const auto new_chat = [&] { return gemma::ChatEncoder::create(model.tokenizer(), model.chat_format()).value(); };
+  gemma::ChatEncoder chat = new_chat();
   gemma::GenerateOptions options;
   options.max_tokens = 256;
 
@@ -28,8 +29,12 @@ int main(int argc, char** argv) {
     }, options);
     std::cout << "\n";
     if (!answer) return std::cerr << answer.error().message() << '\n', 1;
-    if (answer->stop == gemma::StopReason::context_full) return std::cerr << "the context is full\n", 1;
     chat.end_answer();
+    if (answer->stop == gemma::StopReason::context_full) {
+      std::cout << "(The context is full: a new conversation begins.)\n";
+      session.reset();
+      chat = new_chat();
+    }
   }
   std::cout << "\n";
 }

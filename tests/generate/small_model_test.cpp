@@ -92,7 +92,9 @@ TEST_CASE("small model: a prompt is continued in English, by the reference just 
   options.sampler.temperature = 0.0f;
   options.max_tokens = 40;
   const gemma::GenerateResult result = Session(model).generate("In the beginning", {}, options);
-  CHECK(result.text == "TODO");
+  CHECK(result.text ==
+        " of the reign of Asa king of Judah began to reign, and reigned he in Jerusalem.\n"
+        "And he did that which was right in the sight of the LORD, and in the sight");
 
   gemma::reference::Model reference(model.config(), model.weights());
   std::vector<TokenId> next = result.prompt_ids;
@@ -105,7 +107,7 @@ TEST_CASE("small model: a prompt is continued in English, by the reference just 
 
 TEST_CASE("small model: a psalm that was held out is as likely as PyTorch finds it") {
   const gemma::Model model = small();
-  const double pytorch = 0.0;
+  const double pytorch = 1.27416;
   CHECK(bits_by_reference(model, kPsalm23) == doctest::Approx(pytorch).epsilon(1e-4));
   // Activations of small batches have 15 bits, those of large ones 8.
   CHECK(bits_by_session(model, kPsalm23, 1) == doctest::Approx(pytorch).epsilon(1e-3));
@@ -120,7 +122,8 @@ TEST_CASE("small model: words in their order are far likelier than backwards") {
 }
 
 TEST_CASE("small model: text becomes the ids of SentencePiece, and text again") {
-  const gemma::Tokenizer& tokenizer = small().tokenizer();
+  const gemma::Model model = small();
+  const gemma::Tokenizer& tokenizer = model.tokenizer();
   CHECK(tokenizer.encode("The LORD is my shepherd; I shall not want.") ==
         std::vector<TokenId>{455, 347, 341, 384, 507, 490, 273, 1484, 1502, 309, 321, 350, 272, 478,
                              1497});
