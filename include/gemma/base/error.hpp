@@ -5,10 +5,10 @@
 
 #include <cstdlib>
 #include <exception>
+#include <optional>
 #include <string>
 #include <type_traits>
 #include <utility>
-#include <variant>
 
 #include "gemma/config.hpp"
 
@@ -42,59 +42,92 @@ class Error : public std::exception {
   std::string message_;
 };
 
+namespace detail {
+
+/// An Error on the heap, or none. It is made and freed out of line, so that the many ways on which
+/// nothing fails stay short.
+class ErrorBox {
+ public:
+  ErrorBox() = default;
+  GEMMA_COLD explicit ErrorBox(Error error) : error_(new Error(std::move(error))) {}
+  ErrorBox(ErrorBox&& other) noexcept : error_(std::exchange(other.error_, nullptr)) {}
+  ErrorBox& operator=(ErrorBox&& other) noexcept {
+    std::swap(error_, other.error_);
+    return *this;
+  }
+  ~ErrorBox() {
+    if (error_ != nullptr) destroy(error_);
+  }
+
+  bool empty() const noexcept { return error_ == nullptr; }
+  Error& operator*() const noexcept { return *error_; }
+
+ private:
+  GEMMA_COLD static void destroy(Error* error) { delete error; }
+
+  Error* error_ = nullptr;
+};
+
+}  // namespace detail
+
 /// Either a T or an Error. Test it with ok() or as a bool before using *result.
 template <class T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}      // NOLINT: implicit
-  Result(Error error) : state_(std::in_place_index<1>, std::move(error)) {}  // NOLINT: implicit
+  Result(T value) : value_(std::move(value)) {}                 // NOLINT: implicit
+  Result(Error error) : error_(std::move(error)) {}             // NOLINT: implicit
+  Result(detail::ErrorBox error) : error_(std::move(error)) {}  // NOLINT: implicit
 
-  bool ok() const noexcept { return state_.index() == 0; }
+  bool ok() const noexcept { return value_.has_value(); }
   explicit operator bool() const noexcept { return ok(); }
 
-  T& operator*() & { return *std::get_if<0>(&state_); }
-  const T& operator*() const& { return *std::get_if<0>(&state_); }
-  T&& operator*() && { return std::move(*std::get_if<0>(&state_)); }
-  T* operator->() { return std::get_if<0>(&state_); }
-  const T* operator->() const { return std::get_if<0>(&state_); }
+  T& operator*() & { return *value_; }
+  const T& operator*() const& { return *value_; }
+  T&& operator*() && { return *std::move(value_); }
+  T* operator->() { return &*value_; }
+  const T* operator->() const { return &*value_; }
 
   /// The error; only when !ok().
-  const Error& error() const { return *std::get_if<1>(&state_); }
-  Error take_error() { return std::move(*std::get_if<1>(&state_)); }
+  const Error& error() const { return *error_; }
+  Error take_error() { return std::move(*error_); }
+  detail::ErrorBox take_box() { return std::move(error_); }
 
 #if !defined(GEMMA_NO_EXCEPTIONS)
   /// The value, or throws the Error.
   T value() && {
     if (!ok()) throw take_error();
-    return std::move(*std::get_if<0>(&state_));
+    return *std::move(value_);
   }
 #endif
 
  private:
-  std::variant<T, Error> state_;
+  std::optional<T> value_;
+  detail::ErrorBox error_;
 };
 
 /// Success, or an Error.
 class [[nodiscard]] Status {
  public:
   Status() = default;
-  Status(Error error) : error_(std::move(error)), ok_(false) {}  // NOLINT: implicit
+  Status(Error error) : error_(std::move(error)) {}             // NOLINT: implicit
+  Status(detail::ErrorBox error) : error_(std::move(error)) {}  // NOLINT: implicit
 
-  bool ok() const noexcept { return ok_; }
-  explicit operator bool() const noexcept { return ok_; }
-  const Error& error() const { return error_; }
-  Error take_error() { return std::move(error_); }
+  bool ok() const noexcept { return error_.empty(); }
+  explicit operator bool() const noexcept { return ok(); }
+  /// The error; only when !ok().
+  const Error& error() const { return *error_; }
+  Error take_error() { return std::move(*error_); }
+  detail::ErrorBox take_box() { return std::move(error_); }
 
 #if !defined(GEMMA_NO_EXCEPTIONS)
   /// Throws the Error if there is one.
   void value() && {
-    if (!ok_) throw take_error();
+    if (!ok()) throw take_error();
   }
 #endif
 
  private:
-  Error error_{ErrorCode::invalid_argument, std::string()};
-  bool ok_ = true;
+  detail::ErrorBox error_;
 };
 
 GEMMA_NAMESPACE_END
@@ -104,7 +137,7 @@ GEMMA_NAMESPACE_END
   do {                                                         \
     auto GEMMA_CAT(gemma_try_, __LINE__) = (expr);             \
     if (!GEMMA_CAT(gemma_try_, __LINE__)) {                    \
-      return GEMMA_CAT(gemma_try_, __LINE__).take_error();     \
+      return GEMMA_CAT(gemma_try_, __LINE__).take_box();       \
     }                                                          \
   } while (false)
 
@@ -112,7 +145,7 @@ GEMMA_NAMESPACE_END
 #define GEMMA_TRY_ASSIGN(declaration, expr)                    \
   auto GEMMA_CAT(gemma_try_, __LINE__) = (expr);               \
   if (!GEMMA_CAT(gemma_try_, __LINE__)) {                      \
-    return GEMMA_CAT(gemma_try_, __LINE__).take_error();       \
+    return GEMMA_CAT(gemma_try_, __LINE__).take_box();         \
   }                                                            \
   declaration = *std::move(GEMMA_CAT(gemma_try_, __LINE__))
 
