@@ -31,11 +31,12 @@ enum class ErrorCode {
 /// An error with a message for people: what was found, what was expected, and the remedy.
 class Error : public std::exception {
  public:
+  /// `message`: one line without a newline, which people will see as it is.
   Error(ErrorCode code, std::string message) : code_(code), message_(std::move(message)) {}
 
-  ErrorCode code() const noexcept { return code_; }
-  const std::string& message() const noexcept { return message_; }
-  const char* what() const noexcept override { return message_.c_str(); }
+  ErrorCode code() const noexcept { return code_; }                        ///< for programs
+  const std::string& message() const noexcept { return message_; }         ///< for people, UTF-8
+  const char* what() const noexcept override { return message_.c_str(); }  ///< message()
 
  private:
   ErrorCode code_;
@@ -46,20 +47,24 @@ class Error : public std::exception {
 template <class T>
 class [[nodiscard]] Result {
  public:
+  /// Success.
   Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}      // NOLINT: implicit
+  /// Failure.
   Result(Error error) : state_(std::in_place_index<1>, std::move(error)) {}  // NOLINT: implicit
 
-  bool ok() const noexcept { return state_.index() == 0; }
-  explicit operator bool() const noexcept { return ok(); }
+  bool ok() const noexcept { return state_.index() == 0; }  ///< whether there is a value
+  explicit operator bool() const noexcept { return ok(); }  ///< ok()
 
+  /// The value; only when ok(), which is not checked.
   T& operator*() & { return *std::get_if<0>(&state_); }
-  const T& operator*() const& { return *std::get_if<0>(&state_); }
-  T&& operator*() && { return std::move(*std::get_if<0>(&state_)); }
-  T* operator->() { return std::get_if<0>(&state_); }
-  const T* operator->() const { return std::get_if<0>(&state_); }
+  const T& operator*() const& { return *std::get_if<0>(&state_); }    ///< likewise
+  T&& operator*() && { return std::move(*std::get_if<0>(&state_)); }  ///< to move it out
+  T* operator->() { return std::get_if<0>(&state_); }                 ///< only when ok()
+  const T* operator->() const { return std::get_if<0>(&state_); }     ///< likewise
 
   /// The error; only when !ok().
   const Error& error() const { return *std::get_if<1>(&state_); }
+  /// Moves it out; only when !ok(), and once.
   Error take_error() { return std::move(*std::get_if<1>(&state_)); }
 
 #if !defined(GEMMA_NO_EXCEPTIONS)
@@ -78,12 +83,13 @@ class [[nodiscard]] Result {
 class [[nodiscard]] Status {
  public:
   Status() = default;
+  /// Failure; success is the default.
   Status(Error error) : error_(std::move(error)), ok_(false) {}  // NOLINT: implicit
 
-  bool ok() const noexcept { return ok_; }
-  explicit operator bool() const noexcept { return ok_; }
-  const Error& error() const { return error_; }
-  Error take_error() { return std::move(error_); }
+  bool ok() const noexcept { return ok_; }                 ///< whether there is no error
+  explicit operator bool() const noexcept { return ok_; }  ///< ok()
+  const Error& error() const { return error_; }            ///< only when !ok()
+  Error take_error() { return std::move(error_); }         ///< moves it out; only when !ok()
 
 #if !defined(GEMMA_NO_EXCEPTIONS)
   /// Throws the Error if there is one.

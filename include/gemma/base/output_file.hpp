@@ -24,7 +24,10 @@ class OutputFile {
   OutputFile& operator=(OutputFile&&) = delete;
   ~OutputFile();
 
+  /// Appends. An error if the disk is full or fails; the file is of no use then.
   Status write(Bytes bytes);
+  /// Moves the file to its path, over what was there; called once, as the last. After an error
+  /// the path is as it was, and the part is removed.
   Status commit();
   /// Bytes written so far.
   std::uint64_t size() const { return size_; }
