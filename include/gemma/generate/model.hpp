@@ -34,7 +34,7 @@ struct LoadOptions {
 class Model {
  public:
   const Config& config() const { return data_->config; }           ///< sizes and constants
-  const Weights& weights() const { return data_->weights; }        ///< views of its memory or its files
+  const Weights& weights() const { return data_->weights; }        ///< views of memory or files
   const Tokenizer& tokenizer() const { return data_->tokenizer; }  ///< lives as long as a copy does
   /// The files it came from.
   const ModelSource& source() const { return *data_->source; }

@@ -68,7 +68,7 @@ enum class Pooling {
 /// What try_embed() makes of the hidden states.
 struct EmbedOptions {
   Pooling pooling = Pooling::mean;  ///< EmbeddingGemma wants `mean`
-  bool normalise = true;  ///< to length 1
+  bool normalise = true;            ///< to length 1
 };
 
 /// Why an answer ended.
@@ -85,14 +85,14 @@ const char* stop_reason_name(StopReason reason);
 
 /// An answer, and what it took.
 struct GenerateResult {
-  std::string text;                 ///< the answer, without a stop string
-  std::vector<TokenId> prompt_ids;  ///< what was read before the answer, BOS included
-  std::vector<TokenId> ids;         ///< the answer, without the token that ended it
+  std::string text;                          ///< the answer, without a stop string
+  std::vector<TokenId> prompt_ids;           ///< what was read before the answer, BOS included
+  std::vector<TokenId> ids;                  ///< the answer, without the token that ended it
   StopReason stop = StopReason::max_tokens;  ///< why it ended
   double prefill_seconds = 0.0;              ///< for reading the prompt
   double decode_seconds = 0.0;               ///< for the answer
-  std::size_t drafted = 0;          ///< tokens guessed
-  std::size_t accepted = 0;         ///< of them, those that were right
+  std::size_t drafted = 0;                   ///< tokens guessed
+  std::size_t accepted = 0;                  ///< of them, those that were right
   /// Tokens per second; 0 where there is nothing to divide.
   double prefill_rate() const;
   /// Likewise; the first token, which comes from reading the prompt, does not count.

@@ -135,7 +135,7 @@ struct Functions {
 struct Platform {
   std::shared_ptr<const Functions> functions;  ///< of the library below; never null
   PlatformId id = nullptr;                     ///< valid as long as the process lives
-  std::string library;  ///< where it was found
+  std::string library;                         ///< where it was found
 };
 
 /// All platforms of this machine: those of a loader (libOpenCL), and of drivers that it does not

@@ -43,7 +43,7 @@ class Handle {
   Id id_ = nullptr;
 };
 
-using Buffer = Handle<MemoryId, &Functions::clReleaseMemObject>;   ///< memory of a device
+using Buffer = Handle<MemoryId, &Functions::clReleaseMemObject>;  ///< memory of a device
 using Program = Handle<ProgramId, &Functions::clReleaseProgram>;  ///< compiled for one device
 
 /// A function of a program.
