@@ -20,6 +20,7 @@ class OutputFile {
   /// `path` is UTF-8, on Windows too.
   static Result<OutputFile> create(const std::string& path);
 
+  /// The moved-from object has no file: it may only be destroyed.
   OutputFile(OutputFile&&) = default;
   OutputFile& operator=(OutputFile&&) = delete;
   ~OutputFile();
