@@ -31,11 +31,12 @@ enum class ErrorCode {
 /// An error with a message for people: what was found, what was expected, and the remedy.
 class Error : public std::exception {
  public:
+  /// `message`: one line without a newline, which people will see as it is.
   Error(ErrorCode code, std::string message) : code_(code), message_(std::move(message)) {}
 
-  ErrorCode code() const noexcept { return code_; }
-  const std::string& message() const noexcept { return message_; }
-  const char* what() const noexcept override { return message_.c_str(); }
+  ErrorCode code() const noexcept { return code_; }                        ///< for programs
+  const std::string& message() const noexcept { return message_; }         ///< for people, UTF-8
+  const char* what() const noexcept override { return message_.c_str(); }  ///< message()
 
  private:
   ErrorCode code_;
@@ -74,22 +75,28 @@ class ErrorBox {
 template <class T>
 class [[nodiscard]] Result {
  public:
+  /// Success.
   Result(T value) : value_(std::move(value)) {}                 // NOLINT: implicit
+  /// Failure.
   Result(Error error) : error_(std::move(error)) {}             // NOLINT: implicit
+  /// Another's failure: see take_box().
   Result(detail::ErrorBox error) : error_(std::move(error)) {}  // NOLINT: implicit
 
-  bool ok() const noexcept { return value_.has_value(); }
-  explicit operator bool() const noexcept { return ok(); }
+  bool ok() const noexcept { return value_.has_value(); }   ///< whether there is a value
+  explicit operator bool() const noexcept { return ok(); }  ///< ok()
 
+  /// The value; only when ok(), which is not checked.
   T& operator*() & { return *value_; }
-  const T& operator*() const& { return *value_; }
-  T&& operator*() && { return *std::move(value_); }
-  T* operator->() { return &*value_; }
-  const T* operator->() const { return &*value_; }
+  const T& operator*() const& { return *value_; }    ///< likewise
+  T&& operator*() && { return *std::move(value_); }  ///< to move it out
+  T* operator->() { return &*value_; }               ///< only when ok()
+  const T* operator->() const { return &*value_; }   ///< likewise
 
   /// The error; only when !ok().
   const Error& error() const { return *error_; }
+  /// Moves it out; only when !ok(), and once.
   Error take_error() { return std::move(*error_); }
+  /// The same for another Result or a Status, without a copy.
   detail::ErrorBox take_box() { return std::move(error_); }
 
 #if !defined(GEMMA_NO_EXCEPTIONS)
@@ -109,14 +116,16 @@ class [[nodiscard]] Result {
 class [[nodiscard]] Status {
  public:
   Status() = default;
+  /// Failure; success is the default.
   Status(Error error) : error_(std::move(error)) {}             // NOLINT: implicit
+  /// Another's failure: see take_box().
   Status(detail::ErrorBox error) : error_(std::move(error)) {}  // NOLINT: implicit
 
-  bool ok() const noexcept { return error_.empty(); }
-  explicit operator bool() const noexcept { return ok(); }
-  /// The error; only when !ok().
-  const Error& error() const { return *error_; }
-  Error take_error() { return std::move(*error_); }
+  bool ok() const noexcept { return error_.empty(); }       ///< whether there is no error
+  explicit operator bool() const noexcept { return ok(); }  ///< ok()
+  const Error& error() const { return *error_; }            ///< only when !ok()
+  Error take_error() { return std::move(*error_); }         ///< moves it out; only when !ok()
+  /// The same for a Result or another Status, without a copy.
   detail::ErrorBox take_box() { return std::move(error_); }
 
 #if !defined(GEMMA_NO_EXCEPTIONS)
