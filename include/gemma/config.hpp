@@ -48,7 +48,15 @@
 #if !defined(HWY_DISABLE_PCLMUL_AES) && !defined(HIGHWAY_HWY_DETECT_TARGETS_H_)
 #define HWY_DISABLE_PCLMUL_AES
 #endif
+// The kernels count on vectors of a known size: a machine with SVE runs NEON's.
+#if defined(__ARM_FEATURE_SVE) && !defined(HWY_DISABLED_TARGETS)
+#define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128)
+#endif
 #include "hwy/detect_targets.h"
+#if defined(__ARM_FEATURE_SVE) && \
+    (HWY_STATIC_TARGET & (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128)) != 0
+#error "gemma.hpp has no SVE code: include it before Highway's headers, so that it can choose NEON."
+#endif
 #if HWY_STATIC_TARGET == HWY_AVX3_SPR
 #define GEMMA_ABI_TARGET avx3_spr
 #elif HWY_STATIC_TARGET == HWY_AVX3_ZEN4

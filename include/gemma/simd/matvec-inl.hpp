@@ -48,6 +48,8 @@ class Factors {
   using D = hn::CappedTag<float, kGroups>;
   static constexpr std::size_t kStep = hn::MaxLanes(D());
 
+  HWY_INLINE Factors() {}  // the compiler's own one may be of another target
+
   HWY_INLINE void set(const float* weights, const float* x) {
     const D d;
     for (std::size_t g = 0; g < kGroups; g += kStep) {
