@@ -14,7 +14,6 @@
 #include "gemma/simd/dot-inl.hpp"
 #include "gemma/simd/kernels.hpp"
 #include "gemma/simd/vector-inl.hpp"
-#include "hwy/cache_control.h"
 
 HWY_BEFORE_NAMESPACE();
 GEMMA_NAMESPACE_BEGIN

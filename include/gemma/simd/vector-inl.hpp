@@ -13,7 +13,15 @@
 #include <utility>
 
 #include "gemma/config.hpp"
+// These headers say std::min, where <windows.h> may have made a macro of min.
+#pragma push_macro("min")
+#pragma push_macro("max")
+#undef min
+#undef max
+#include "hwy/cache_control.h"
 #include "hwy/highway.h"
+#pragma pop_macro("min")
+#pragma pop_macro("max")
 
 // NEON with dot products is no target of Highway's but beside bfloat16. Where the target is chosen at
 // run time, NEON with AES, which no kernel uses, stands for it: detect_targets() asks for both, and for
