@@ -20,6 +20,12 @@
 #endif
 #endif
 
+// Highway's foreach_target.h compiles the file that includes it once per target, and the kernels here
+// would be compiled for the first of them only.
+#if defined(HIGHWAY_HWY_FOREACH_TARGET_H_) && (!defined(GEMMA_SEPARATE_COMPILATION) || defined(GEMMA_SRC))
+#error "Use hwy/foreach_target.h in another source file than gemma.hpp, or GEMMA_SEPARATE_COMPILATION."
+#endif
+
 #if !defined(GEMMA_NO_EXCEPTIONS) && !defined(__cpp_exceptions) && !defined(_CPPUNWIND)
 #define GEMMA_NO_EXCEPTIONS
 #endif
