@@ -101,8 +101,18 @@ class SystemFile {
   }
   static void unmap(const std::uint8_t* data, std::size_t /*size*/) { UnmapViewOfFile(data); }
 
-  /// PrefetchVirtualMemory would do it, but older SDKs lack it.
-  static void will_need(const std::uint8_t*, std::size_t) {}
+  static void will_need(const std::uint8_t* data, std::size_t size) {
+    // PrefetchVirtualMemory(), which Windows 7 lacks.
+    struct Range {
+      void* address;
+      SIZE_T bytes;
+    };
+    using Prefetch = BOOL(WINAPI*)(HANDLE, ULONG_PTR, Range*, ULONG);
+    const FARPROC found = GetProcAddress(GetModuleHandleW(L"kernel32.dll"), "PrefetchVirtualMemory");
+    if (found == nullptr) return;
+    Range range{const_cast<std::uint8_t*>(data), size};
+    reinterpret_cast<Prefetch>(reinterpret_cast<void (*)()>(found))(GetCurrentProcess(), 1, &range, 0);
+  }
   static void dont_need(const std::uint8_t*, std::size_t) {}
 
  private:
