@@ -36,6 +36,7 @@ int parse_and_run(std::vector<std::string> arguments) {
   CLI::App app("Run Google's Gemma models on this machine.", "gemma");
   app.set_version_flag("--version", [] { return gemma::build_info(); });
   app.require_subcommand(1);
+  app.allow_windows_style_options(false);  // /folder/model.gguf is a path everywhere
   app.footer("`gemma COMMAND --help` explains a command. A first try:\n"
              "  gemma run model.gguf --prompt 'The capital of France is'");
   cli::Action action;

@@ -32,14 +32,15 @@ inline bool stderr_is_terminal() {
 #endif
 }
 
-/// While this lives, standard input and output carry exactly the bytes given, newlines included, and
-/// a terminal shows them as UTF-8.
+/// While this lives, standard input, output and error carry exactly the bytes given, newlines included,
+/// and a terminal shows them as UTF-8.
 class Utf8Streams {
  public:
   Utf8Streams() {
 #if defined(_WIN32)
     _setmode(_fileno(stdin), _O_BINARY);
     _setmode(_fileno(stdout), _O_BINARY);
+    _setmode(_fileno(stderr), _O_BINARY);
     code_page_ = GetConsoleOutputCP();
     SetConsoleOutputCP(CP_UTF8);
 #endif
