@@ -61,7 +61,15 @@
 #if !defined(HWY_DISABLE_PCLMUL_AES) && !defined(HIGHWAY_HWY_DETECT_TARGETS_H_)
 #define HWY_DISABLE_PCLMUL_AES
 #endif
+// The kernels count on vectors of a known size: a machine with SVE runs NEON's.
+#if defined(__ARM_FEATURE_SVE) && !defined(HWY_DISABLED_TARGETS)
+#define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128)
+#endif
 #include "hwy/detect_targets.h"
+#if defined(__ARM_FEATURE_SVE) && \
+    (HWY_STATIC_TARGET & (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128)) != 0
+#error "gemma.hpp has no SVE code: include it before Highway's headers, so that it can choose NEON."
+#endif
 #if HWY_STATIC_TARGET == HWY_AVX3_SPR
 #define GEMMA_ABI_TARGET avx3_spr
 #elif HWY_STATIC_TARGET == HWY_AVX3_ZEN4
@@ -80,8 +88,12 @@
 #define GEMMA_ABI_TARGET sse2
 #elif HWY_STATIC_TARGET == HWY_NEON_BF16
 #define GEMMA_ABI_TARGET neon_bf16
+#elif HWY_STATIC_TARGET == HWY_NEON && defined(__ARM_FEATURE_DOTPROD)
+#define GEMMA_ABI_TARGET neon_dot
 #elif HWY_STATIC_TARGET == HWY_NEON
 #define GEMMA_ABI_TARGET neon
+#elif HWY_STATIC_TARGET == HWY_NEON_WITHOUT_AES && defined(__ARM_FEATURE_DOTPROD)
+#define GEMMA_ABI_TARGET neon_without_aes_dot
 #elif HWY_STATIC_TARGET == HWY_NEON_WITHOUT_AES
 #define GEMMA_ABI_TARGET neon_without_aes
 #elif HWY_STATIC_TARGET == HWY_WASM

@@ -28,6 +28,14 @@ PathKind path_kind(const std::string& path);
 /// Whether both paths lead to the same file, by whatever names.
 bool same_file(const std::string& a, const std::string& b);
 
+/// Whether a file can be replaced while it is mapped. The mapping then keeps the old one.
+inline constexpr bool kMappedFilesCanBeReplaced =
+#if defined(_WIN32)
+    false;
+#else
+    true;
+#endif
+
 /// How to have the bytes of a file.
 enum class FileAccess {
   map,     ///< pages are read when touched, and given back when memory is short

@@ -14,7 +14,6 @@
 #include "gemma/simd/dot-inl.hpp"
 #include "gemma/simd/kernels.hpp"
 #include "gemma/simd/vector-inl.hpp"
-#include "hwy/cache_control.h"
 
 HWY_BEFORE_NAMESPACE();
 GEMMA_NAMESPACE_BEGIN
@@ -47,6 +46,8 @@ class Factors {
   static constexpr std::size_t kGroups = Codes<Format>::kSpan / Format::kGroup;
   using D = hn::CappedTag<float, kGroups>;
   static constexpr std::size_t kStep = hn::MaxLanes(D());
+
+  HWY_INLINE Factors() {}  // the compiler's own one may be of another target
 
   HWY_INLINE void set(const float* weights, const float* x) {
     const D d;

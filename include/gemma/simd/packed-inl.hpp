@@ -105,8 +105,8 @@ class PackedBlock {
       unroll<kGroups>([&](auto g) GEMMA_INLINE_LAMBDA {
         constexpr int kUp = 24 - 8 * static_cast<int>(decltype(g)::value % 4);
         const VI32 word = hn::BitCast(DI32(), load(Layout::kScales, g / 4));
-        const VI32 byte = hn::ShiftRight<24>(hn::ShiftLeft<kUp>(word));
-        scale[g] = hn::Mul(hn::ConvertTo(DF(), byte), factor);
+        const VI32 own = hn::ShiftRight<24>(hn::ShiftLeft<kUp>(word));
+        scale[g] = hn::Mul(hn::ConvertTo(DF(), own), factor);
       });
     } else {
       const VF min_factor = load_halves(Layout::kMin);

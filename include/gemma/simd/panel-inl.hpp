@@ -11,7 +11,6 @@
 #include "gemma/simd/codes-inl.hpp"
 #include "gemma/simd/kernels.hpp"
 #include "gemma/simd/vector-inl.hpp"
-#include "hwy/cache_control.h"
 
 HWY_BEFORE_NAMESPACE();
 GEMMA_NAMESPACE_BEGIN
