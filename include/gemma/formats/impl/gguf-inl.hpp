@@ -365,8 +365,11 @@ GEMMA_INLINE Result<File> File::open(const std::string& path, FileAccess access)
   return file;
 }
 
-GEMMA_INLINE Result<File> File::from_bytes(Bytes bytes, std::string name) {
-  return detail::Parser::parse(bytes, std::move(name));
+GEMMA_INLINE Result<File> File::from_bytes(Bytes bytes, std::string name,
+                                           std::shared_ptr<const void> owner) {
+  GEMMA_TRY_ASSIGN(File file, detail::Parser::parse(bytes, std::move(name)));
+  file.owner_ = std::move(owner);
+  return file;
 }
 
 GEMMA_INLINE const Value* File::find(std::string_view key) const {
