@@ -98,9 +98,7 @@ EMSCRIPTEN_KEEPALIVE int web_load(const char* name, std::size_t size, std::size_
     e.logits.assign(row.begin(), row.end());
   };
   e.said = std::string(gemma::family_name(e.model->config().family)) + ", " +
-           std::to_string(e.model->config().layers.size()) + " layers, " +
-           gemma::quant::dtype_name(e.model->weights().layers[0].down.type) + "\n" +
-           gemma::build_info();
+           std::to_string(e.model->config().layers.size()) + " layers\n" + gemma::build_info();
   return 0;
 }
 

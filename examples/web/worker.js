@@ -4,9 +4,9 @@
 
 const PAGE_BYTES = 65536;
 const MOST_PAGES = 65536; // 4 GiB, all that 32 bits can address
-// What a session needs besides the weights: code, tokenizer, KV cache, activations.
+// Besides the weights: what code, tokenizer, KV cache and activations need at least, and what to leave for them.
+const START_BYTES = 48 * 2 ** 20;
 const REST_BYTES = 160 * 2 ** 20;
-const CHUNK_BYTES = 8 * 2 ** 20;
 
 let engine = null; // Emscripten's module
 let memory = null; // its WebAssembly.Memory
@@ -79,7 +79,7 @@ async function openModel({ file, url }) {
 
 /** A memory that holds `size` bytes and can grow; a browser may refuse to reserve 4 GiB for that. */
 function newMemory(size, shared) {
-  const initial = Math.ceil((size + REST_BYTES) / PAGE_BYTES);
+  const initial = Math.ceil((size + START_BYTES) / PAGE_BYTES);
   for (let maximum = MOST_PAGES; ; maximum /= 2) {
     try {
       return new WebAssembly.Memory({ initial, maximum, shared });
@@ -98,12 +98,15 @@ async function startEngine(size, threads) {
   importScripts(`${name}.js`);
   engine = await createGemma({
     wasmMemory: memory,
-    workers: threads - 1,
+    workers: Math.max(threads - 1, 1), // without any, Emscripten waits for ever
     mainScriptUrlOrBlob: new URL(`${name}.js`, location.href).href,
   });
 }
 
-/** Copies a model into the engine's memory, chunk by chunk, with news of it ten times a second. */
+/**
+ * Copies a model into the engine's memory, chunk by chunk, with news of it ten times a second. Gives the
+ * number of bytes: fewer than all if the first tell that this is no GGUF file, and why the engine says.
+ */
 async function readInto(address, { name, size, stream }) {
   const reader = stream().getReader();
   let done = 0;
@@ -114,6 +117,10 @@ async function readInto(address, { name, size, stream }) {
     if (done + value.length > size) throw new Error(`${name}: is longer than the ${size} bytes it was said to have`);
     view(address + done, value.length).set(value);
     done += value.length;
+    if (done >= 4 && new TextDecoder().decode(view(address, 4).slice()) !== "GGUF") {
+      await reader.cancel();
+      return done;
+    }
     if (performance.now() > next) {
       postMessage({ type: "progress", done, size });
       next = performance.now() + 100;
@@ -121,6 +128,7 @@ async function readInto(address, { name, size, stream }) {
   }
   if (done < size) throw new Error(`${name}: ended after ${done} of ${size} bytes; is the connection gone?`);
   postMessage({ type: "progress", done, size });
+  return done;
 }
 
 async function load({ file, url, context, threads }) {
@@ -134,8 +142,8 @@ async function load({ file, url, context, threads }) {
   await startEngine(model.size, threads);
   const address = engine._web_reserve(model.size) >>> 0;
   if (address === 0) throw new Error(`${model.name}: there is no memory for its ${megabytes(model.size)}`);
-  await readInto(address, model);
-  withText(model.name, (text) => checked(engine._web_load(text, model.size, context, threads)));
+  const size = await readInto(address, model);
+  withText(model.name, (text) => checked(engine._web_load(text, size, context, threads)));
   const [about, build] = said().split("\n");
   postMessage({
     type: "loaded",

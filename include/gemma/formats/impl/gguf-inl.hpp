@@ -32,6 +32,7 @@ inline std::string describe_start(Bytes bytes) {
       {0, std::string_view("\0\0\0\0\0\0\0\0", 8), "zeros, as of a download that is not complete"},
   };
   const std::string_view text = text_of(bytes);
+  if (text.empty()) return "it is empty";
   const std::string start = "it begins with '" + printable(text.substr(0, 16)) + "'";
   for (const Known& k : known) {
     if (text.size() > k.offset && text.substr(k.offset, k.start.size()) == k.start) {
