@@ -12,28 +12,20 @@ find_emscripten() {
   fi
 }
 
-# Sets highway to the folder of Highway's headers.
+# Sets highway to a folder with Highway's headers and nothing else: the rest of a system's folder is not
+# for WebAssembly.
 find_highway() {
   local dir
-  for dir in ${GEMMA_HIGHWAY_DIR:+"$GEMMA_HIGHWAY_DIR" "$GEMMA_HIGHWAY_DIR/include"} \
-    "$root/build/deps/include"; do
-    if [ -f "$dir/hwy/highway.h" ]; then
-      highway=$dir
-      return
-    fi
-  done
-  "$root/tools/get_deps"
-  highway=$root/build/deps/include
-  if [ -d "$highway/hwy" ]; then return; fi
-  # The system's are new enough, but nothing else of its folder is for WebAssembly.
+  if [ -z "${GEMMA_HIGHWAY_DIR:-}" ]; then "$root/tools/get_deps"; fi
   while read -r dir; do
     if [ -f "$dir/hwy/highway.h" ]; then
-      highway=$build/web-highway
+      highway=$build/web-headers
       mkdir -p "$highway"
-      ln -sfn "$dir/hwy" "$highway/hwy"
+      ln -sfn "$(realpath "$dir/hwy")" "$highway/hwy"
       return
     fi
-  done < <(system_include_dirs)
+  done < <(printf '%s\n' ${GEMMA_HIGHWAY_DIR:+"$GEMMA_HIGHWAY_DIR" "$GEMMA_HIGHWAY_DIR/include"} \
+    "$root/build/deps/include" && system_include_dirs)
   die "found no headers of Highway; name their folder with GEMMA_HIGHWAY_DIR"
 }
 

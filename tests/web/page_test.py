@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Tests of examples/web: builds it, serves it, and uses it in a headless Chromium with the small model.
 
-page_test.py GEMMA HIGHWAY: the gemma command, whose text is compared, and the folder of Highway's headers. The last line of
-output is "skipped: …" where Emscripten or a Chromium is missing.
+page_test.py GEMMA HIGHWAY SITE: the gemma command, whose text is compared; the folder of Highway's headers; and the one to
+build in. Prints "skipped: …" where Emscripten or a Chromium is missing.
 """
 import http.server
 import json
@@ -36,7 +36,7 @@ class Server:
     """examples/web/serve on a free port."""
 
     def __init__(self, *arguments):
-        self.process = subprocess.Popen([sys.executable, str(WEB / "serve"), "--folder", str(SITE), "--port", "0",
+        self.process = subprocess.Popen([sys.executable, str(WEB / "serve"), "--folder", SITE, "--port", "0",
                                          "--model", str(MODEL), *arguments], stdout=subprocess.PIPE, text=True)
         self.address = self.process.stdout.readline().strip()
         self.with_model = self.process.stdout.readline().strip()
@@ -254,15 +254,12 @@ class Origins(Case):
 
 
 if __name__ == "__main__":
-    GEMMA, HIGHWAY = sys.argv[1:3]
-    del sys.argv[1:3]
+    GEMMA, HIGHWAY, SITE = sys.argv[1:4]
+    del sys.argv[1:4]
     if not shutil.which(os.environ.get("EMXX", "em++")):
         print("skipped: no Emscripten (em++) is installed; tools/install_packages --tests gets it")
     elif chromium.find() is None:
         print("skipped: no Chromium is installed that can be driven (a snap cannot)")
     else:
-        with tempfile.TemporaryDirectory() as temporary:
-            SITE = pathlib.Path(temporary, "web")
-            SITE = ROOT / "build/web"
-            subprocess.run([str(WEB / "build"), str(SITE)], check=True, env={**os.environ, "GEMMA_HIGHWAY_DIR": HIGHWAY})
-            unittest.main()
+        subprocess.run([str(WEB / "build"), SITE], check=True, env={**os.environ, "GEMMA_HIGHWAY_DIR": HIGHWAY})
+        unittest.main()
