@@ -3,11 +3,10 @@
 #include <gemma/gemma.hpp>
 
 #include <emscripten.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdint>
-#include <cstdlib>
-#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -19,7 +18,6 @@ namespace {
 constexpr std::size_t kPart = 64;
 
 struct Engine {
-  std::shared_ptr<std::uint8_t> file;
   std::optional<gemma::Model> model;
   std::optional<gemma::Session> session;
   std::string said;  ///< what the last call has to say: an error, or text
@@ -66,24 +64,28 @@ gemma::Result<std::vector<gemma::TokenId>> prompt_ids(const gemma::Model& model,
 extern "C" {
 
 /// Memory for a file of `size` bytes, which the caller fills before web_load(); 0 if there is too little.
+/// To be called once, before anything else: this memory is never given back.
 EMSCRIPTEN_KEEPALIVE std::uint8_t* web_reserve(std::size_t size) {
-  constexpr std::size_t kLine = 64;
-  // What aligned_alloc() is to round up must not wrap around.
-  if (size > SIZE_MAX - kLine) return nullptr;
-  void* memory = std::aligned_alloc(kLine, (size + kLine - 1) / kLine * kLine);
-  engine().file.reset(static_cast<std::uint8_t*>(memory), std::free);
-  return engine().file.get();
+  // malloc() gives at most 2 GiB; the heap grows further, step by step.
+  constexpr std::size_t kLine = 64, kStep = std::size_t{1} << 30;
+  const auto begin = reinterpret_cast<std::uintptr_t>(sbrk(0));
+  const std::uintptr_t aligned = (begin + kLine - 1) / kLine * kLine;
+  for (std::size_t left = size + (aligned - begin); left > 0;) {
+    const std::size_t step = std::min(left, kStep);
+    if (sbrk(static_cast<std::intptr_t>(step)) == reinterpret_cast<void*>(-1)) return nullptr;
+    left -= step;
+  }
+  return reinterpret_cast<std::uint8_t*>(aligned);
 }
 
 /// The last call's text, or why it failed.
 EMSCRIPTEN_KEEPALIVE const char* web_said() { return engine().said.c_str(); }
 
-/// Makes a model and a session of the reserved memory. 0, or -1 and web_said().
-EMSCRIPTEN_KEEPALIVE int web_load(const char* name, std::size_t size, std::size_t context,
-                                  std::size_t threads) {
+/// Makes a model and a session of the file in the reserved memory. 0, or -1 and web_said().
+EMSCRIPTEN_KEEPALIVE int web_load(const std::uint8_t* file, std::size_t size, const char* name,
+                                  std::size_t context, std::size_t threads) {
   Engine& e = engine();
-  gemma::Result<gemma::Model> model =
-      gemma::try_load_bytes(gemma::Bytes(e.file.get(), size), name, {}, e.file);
+  gemma::Result<gemma::Model> model = gemma::try_load_bytes(gemma::Bytes(file, size), name);
   if (!model) return e.fail(model.error());
   gemma::SessionOptions options;
   options.context = std::min(context, model->config().context_length);

@@ -7,6 +7,7 @@ const MOST_PAGES = 65536; // 4 GiB, all that 32 bits can address
 // Besides the weights: what code, tokenizer, KV cache and activations need at least, and what to leave for them.
 const START_BYTES = 48 * 2 ** 20;
 const REST_BYTES = 160 * 2 ** 20;
+const SLICE_BYTES = 8 * 2 ** 20;
 
 let engine = null; // Emscripten's module
 let memory = null; // its WebAssembly.Memory
@@ -53,9 +54,29 @@ const breathe = (() => {
   });
 })();
 
-/** {name, size, stream()} of a file, or of what an address leads to. */
+/** The bytes of a file or blob, slice by slice, which in Chromium is twice as fast as its stream. */
+async function* slicesOf(blob) {
+  for (let begin = 0; begin < blob.size; begin += SLICE_BYTES) {
+    yield new Uint8Array(await blob.slice(begin, begin + SLICE_BYTES).arrayBuffer());
+  }
+}
+
+async function* chunksOf(stream) {
+  const reader = stream.getReader();
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      yield value;
+    }
+  } finally {
+    reader.cancel();
+  }
+}
+
+/** {name, size, chunks} of a file, or of what an address leads to. */
 async function openModel({ file, url }) {
-  if (file) return { name: file.name, size: file.size, stream: () => file.stream() };
+  if (file) return { name: file.name, size: file.size, chunks: slicesOf(file) };
   const name = decodeURIComponent(new URL(url).pathname.split("/").pop()) || url;
   let response;
   try {
@@ -71,10 +92,10 @@ async function openModel({ file, url }) {
   }
   const length = Number(response.headers.get("content-length"));
   if (length > 0 && !response.headers.get("content-encoding")) {
-    return { name, size: length, stream: () => response.body };
+    return { name, size: length, chunks: chunksOf(response.body) };
   }
   const blob = await response.blob(); // its size is not known before
-  return { name, size: blob.size, stream: () => blob.stream() };
+  return { name, size: blob.size, chunks: slicesOf(blob) };
 }
 
 /** A memory that holds `size` bytes and can grow; a browser may refuse to reserve 4 GiB for that. */
@@ -107,20 +128,14 @@ async function startEngine(size, threads) {
  * Copies a model into the engine's memory, chunk by chunk, with news of it ten times a second. Gives the
  * number of bytes: fewer than all if the first tell that this is no GGUF file, and why the engine says.
  */
-async function readInto(address, { name, size, stream }) {
-  const reader = stream().getReader();
+async function readInto(address, { name, size, chunks }) {
   let done = 0;
   let next = 0;
-  for (;;) {
-    const { done: ended, value } = await reader.read();
-    if (ended) break;
+  for await (const value of chunks) {
     if (done + value.length > size) throw new Error(`${name}: is longer than the ${size} bytes it was said to have`);
     view(address + done, value.length).set(value);
     done += value.length;
-    if (done >= 4 && new TextDecoder().decode(view(address, 4).slice()) !== "GGUF") {
-      await reader.cancel();
-      return done;
-    }
+    if (done >= 4 && new TextDecoder().decode(view(address, 4).slice()) !== "GGUF") return done;
     if (performance.now() > next) {
       postMessage({ type: "progress", done, size });
       next = performance.now() + 100;
@@ -143,7 +158,7 @@ async function load({ file, url, context, threads }) {
   const address = engine._web_reserve(model.size) >>> 0;
   if (address === 0) throw new Error(`${model.name}: there is no memory for its ${megabytes(model.size)}`);
   const size = await readInto(address, model);
-  withText(model.name, (text) => checked(engine._web_load(text, size, context, threads)));
+  withText(model.name, (text) => checked(engine._web_load(address, size, text, context, threads)));
   const [about, build] = said().split("\n");
   postMessage({
     type: "loaded",
