@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -38,8 +39,10 @@ class File {
  public:
   /// Maps the file and reads its header; the weights are not touched.
   static Result<File> open(const std::string& path, FileAccess access = FileAccess::map);
-  /// The same with bytes in memory, which the caller keeps alive; `name` is for messages.
-  static Result<File> from_bytes(Bytes bytes, std::string name);
+  /// The same with bytes in memory, at any address; `name` is for messages. They stay alive by `owner`
+  /// or, if there is none, by the caller.
+  static Result<File> from_bytes(Bytes bytes, std::string name,
+                                 std::shared_ptr<const void> owner = nullptr);
 
   /// The path, or the name given; every error begins with it.
   const std::string& name() const { return name_; }
@@ -130,6 +133,7 @@ class File {
 
   std::string name_;
   std::optional<MappedFile> mapping_;
+  std::shared_ptr<const void> owner_;
   Bytes bytes_;
   std::uint32_t version_ = 0;
   std::size_t alignment_ = 32;

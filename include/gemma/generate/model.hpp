@@ -1,15 +1,19 @@
-// A model loaded from a file.
+// A model loaded from a file, or from memory.
 #ifndef GEMMA_GENERATE_MODEL_HPP_
 #define GEMMA_GENERATE_MODEL_HPP_
 
+#include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "gemma/base/error.hpp"
 #include "gemma/base/progress.hpp"
 #include "gemma/base/file.hpp"
+#include "gemma/base/span.hpp"
 #include "gemma/generate/impl/pack_weights-inl.hpp"
 #include "gemma/generate/model_source.hpp"
 #include "gemma/model/config.hpp"
@@ -58,20 +62,29 @@ class Model {
 
  private:
   friend Result<Model> try_load(const std::string& path, const LoadOptions& options);
+  friend Result<Model> try_load_bytes(Bytes file, const std::string& name, const LoadOptions& options,
+                                      std::shared_ptr<const void> owner);
 
-  struct Data {
-    std::string path;
+  using Clock = std::chrono::steady_clock;
+  struct Bound {
     std::shared_ptr<const ModelSource> source;
     Config config;
     Weights weights;
+    detail::PackedWeights packed;  ///< what `weights` may point to besides `source`
+  };
+  struct Data : Bound {
+    std::string path;
     Tokenizer tokenizer;
     std::vector<TokenId> stop_ids;
     ChatFormat chat_format;
     std::string chat_remark;
     double load_seconds;
-    detail::PackedWeights packed;  ///< what `weights` may point to besides `source`
   };
   explicit Model(std::shared_ptr<const Data> data) : data_(std::move(data)) {}
+
+  static Result<Bound> bind(std::shared_ptr<const ModelSource> source);
+  static Result<Model> create(const std::string& path, Bound bound, const LoadOptions& options,
+                              Clock::time_point start);
 
   std::shared_ptr<const Data> data_;
 };
@@ -87,10 +100,35 @@ Result<std::shared_ptr<const ModelSource>> open_model(const std::string& path,
 /// found and what was expected.
 Result<Model> try_load(const std::string& path, const LoadOptions& options = {});
 
+/// The same with all bytes of a GGUF file in memory, at any address (a multiple of 64 is fastest), as
+/// where there are no files. They are used in place, whatever options.access says, and stay alive
+/// by `owner`, which the model keeps, or, if there is none, by the caller for as long as any copy of the
+/// model lives. `name` stands for the path in messages.
+Result<Model> try_load_bytes(Bytes file, const std::string& name, const LoadOptions& options = {},
+                             std::shared_ptr<const void> owner = nullptr);
+
+/// The same with bytes that the model takes over.
+inline Result<Model> try_load_bytes(std::vector<std::uint8_t>&& file, const std::string& name,
+                                    const LoadOptions& options = {}) {
+  const auto owner = std::make_shared<const std::vector<std::uint8_t>>(std::move(file));
+  return try_load_bytes(Bytes(*owner), name, options, owner);
+}
+
 #if !defined(GEMMA_NO_EXCEPTIONS)
 /// Like try_load(); throws the Error.
 inline Model load(const std::string& path, const LoadOptions& options = {}) {
   return try_load(path, options).value();
+}
+
+/// Like try_load_bytes(); throws the Error.
+inline Model load_bytes(Bytes file, const std::string& name, const LoadOptions& options = {},
+                        std::shared_ptr<const void> owner = nullptr) {
+  return try_load_bytes(file, name, options, std::move(owner)).value();
+}
+/// Likewise.
+inline Model load_bytes(std::vector<std::uint8_t>&& file, const std::string& name,
+                        const LoadOptions& options = {}) {
+  return try_load_bytes(std::move(file), name, options).value();
 }
 #endif
 
