@@ -125,7 +125,7 @@ inline Model load_bytes(Bytes file, const std::string& name, const LoadOptions& 
                         std::shared_ptr<const void> owner = nullptr) {
   return try_load_bytes(file, name, options, std::move(owner)).value();
 }
-/// Likewise.
+/// The same; the model keeps the buffer.
 inline Model load_bytes(std::vector<std::uint8_t>&& file, const std::string& name,
                         const LoadOptions& options = {}) {
   return try_load_bytes(std::move(file), name, options).value();
