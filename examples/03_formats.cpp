@@ -3,6 +3,7 @@
 // Build: g++ -std=c++17 -O3 -march=native -I include examples/03_formats.cpp -o formats -pthread
 // Run:   ./formats
 #include <gemma/gemma.hpp>
+#include <gemma/model/reference.hpp>
 #include <gemma/quant/encode.hpp>
 #include <cmath>
 #include <cstdio>

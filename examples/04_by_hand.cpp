@@ -4,6 +4,7 @@
 // Run:   ./by_hand "$(tools/get_model)"
 // Or, without a download: ./by_hand tests/data/kjv-small.gguf
 #include <gemma/gemma.hpp>
+#include <gemma/model/reference.hpp>
 #include <algorithm>
 #include <cmath>
 #include <cstdio>

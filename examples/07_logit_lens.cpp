@@ -7,6 +7,7 @@
 // Run:   ./logit_lens "$(tools/get_model)" "The capital of France is"
 // Or, without a download: ./logit_lens tests/data/kjv-small.gguf "In the beginning God created the heaven and the"
 #include <gemma/gemma.hpp>
+#include <gemma/model/reference.hpp>
 #include <algorithm>
 #include <cstdio>
 #include <string>

@@ -4,6 +4,7 @@
 // Run:   ./attention_map "$(tools/get_model)" 5 "When Mary and John went to the store, John gave a drink to" > map.svg
 // Or, without a download: ./attention_map tests/data/kjv-small.gguf 5 > map.svg
 #include <gemma/gemma.hpp>
+#include <gemma/model/reference.hpp>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>

@@ -6,6 +6,7 @@
 // Run:   ./search "$(tools/get_model)" examples "how is the next word chosen?"
 // Or, without a download: ./search tests/data/kjv-small.gguf examples "light and darkness"
 #include <gemma/gemma.hpp>
+#include <gemma/model/reference.hpp>
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>

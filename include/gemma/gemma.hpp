@@ -8,12 +8,14 @@
 #include "gemma/formats/gguf.hpp"           // file → tensors
 #include "gemma/text/tokenizer.hpp"         // text → ids → text
 #include "gemma/text/chat.hpp"              // turns of a conversation → ids
-#include "gemma/quant/registry.hpp"         // number formats
 #include "gemma/simd/kernels.hpp"           // fast arithmetic
-#include "gemma/model/reference.hpp"        // the model, to read
 #include "gemma/backend/cpu.hpp"            // the model, to run
 #include "gemma/generate/model.hpp"         // load()
 #include "gemma/generate/session.hpp"       // generate()
 #include "gemma/build_info.hpp"
+#if !defined(GEMMA_DECLARATIONS_ONLY)       // bodies throughout: include these where you need them
+#include "gemma/quant/registry.hpp"         // number formats
+#include "gemma/model/reference.hpp"        // the model, to read
+#endif
 
 #endif  // GEMMA_GEMMA_HPP_

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "gemma/gemma.hpp"
+#include "gemma/model/reference.hpp"
 #include "golden.hpp"
 #include "test_data.hpp"
 

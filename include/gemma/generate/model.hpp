@@ -14,7 +14,6 @@
 #include "gemma/base/progress.hpp"
 #include "gemma/base/file.hpp"
 #include "gemma/base/span.hpp"
-#include "gemma/generate/impl/pack_weights-inl.hpp"
 #include "gemma/generate/model_source.hpp"
 #include "gemma/model/config.hpp"
 #include "gemma/model/memory_plan.hpp"
@@ -24,6 +23,10 @@
 #include "gemma/text/tokenizer.hpp"
 
 GEMMA_NAMESPACE_BEGIN
+
+namespace detail {
+class PackedWeights;
+}
 
 /// What loading tells, and how it takes the weights.
 struct LoadOptions {
@@ -70,7 +73,7 @@ class Model {
     std::shared_ptr<const ModelSource> source;
     Config config;
     Weights weights;
-    detail::PackedWeights packed;  ///< what `weights` may point to besides `source`
+    std::shared_ptr<const detail::PackedWeights> packed;  ///< what `weights` may point to besides `source`
   };
   struct Data : Bound {
     std::string path;
@@ -108,11 +111,8 @@ Result<Model> try_load_bytes(Bytes file, const std::string& name, const LoadOpti
                              std::shared_ptr<const void> owner = nullptr);
 
 /// The same with bytes that the model takes over.
-inline Result<Model> try_load_bytes(std::vector<std::uint8_t>&& file, const std::string& name,
-                                    const LoadOptions& options = {}) {
-  const auto owner = std::make_shared<const std::vector<std::uint8_t>>(std::move(file));
-  return try_load_bytes(Bytes(*owner), name, options, owner);
-}
+Result<Model> try_load_bytes(std::vector<std::uint8_t>&& file, const std::string& name,
+                             const LoadOptions& options = {});
 
 #if !defined(GEMMA_NO_EXCEPTIONS)
 /// Like try_load(); throws the Error.

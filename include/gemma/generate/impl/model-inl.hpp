@@ -9,6 +9,7 @@
 #include "gemma/base/bytes.hpp"
 #include "gemma/generate/bind_weights.hpp"
 #include "gemma/generate/gguf_binding.hpp"
+#include "gemma/generate/impl/pack_weights-inl.hpp"
 #include "gemma/generate/model.hpp"
 #include "gemma/text/chat_template.hpp"
 #if defined(GEMMA_HUGGINGFACE)
@@ -127,7 +128,9 @@ GEMMA_INLINE Result<Model> try_load(const std::string& path, const LoadOptions& 
   if (may_pack && detail::PackedWeights::suits(bound.weights)) {
     const auto size = static_cast<std::size_t>(bound.source->file_bytes());
     if (options.access == FileAccess::memory || detail::huge_pages_affordable(size)) {
-      GEMMA_TRY(bound.packed.create(bound.weights, *bound.source));
+      const auto packed = std::make_shared<detail::PackedWeights>();
+      GEMMA_TRY(packed->create(bound.weights, *bound.source));
+      bound.packed = packed;
     }
   } else if (may_pack) {
     GEMMA_TRY_ASSIGN(source, open_model(path, options.access));
@@ -145,6 +148,12 @@ GEMMA_INLINE Result<Model> try_load_bytes(Bytes file, const std::string& name,
   GEMMA_TRY_ASSIGN(Model::Bound bound,
                    Model::bind(std::make_shared<const gguf::Source>(std::move(source))));
   return Model::create(name, std::move(bound), options, start);
+}
+
+GEMMA_INLINE Result<Model> try_load_bytes(std::vector<std::uint8_t>&& file, const std::string& name,
+                                          const LoadOptions& options) {
+  const auto owner = std::make_shared<const std::vector<std::uint8_t>>(std::move(file));
+  return try_load_bytes(Bytes(*owner), name, options, owner);
 }
 
 GEMMA_NAMESPACE_END
