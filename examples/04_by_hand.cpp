@@ -16,7 +16,7 @@ using Vector = std::vector<float>;
 Vector times(const gemma::WeightMatrix& w, const Vector& x) {
   Vector y(w.rows), row(w.cols);
   for (std::size_t r = 0; r < w.rows; ++r) {
-    gemma::quant::decode_row(w.type, w.row(r), w.cols, row.data());
+    gemma::quant::decode_row(w, r, row.data());
     for (std::size_t c = 0; c < w.cols; ++c) y[r] += row[c] * x[c];
   }
   return y;
@@ -88,7 +88,7 @@ int main(int argc, char** argv) {
   Vector x(width);
   for (std::size_t position = 0; position < ids.size(); ++position) {
     const gemma::WeightMatrix& e = model.weights().embedding;
-    gemma::quant::decode_row(e.type, e.row(static_cast<std::size_t>(ids[position])), width, x.data());
+    gemma::quant::decode_row(e, static_cast<std::size_t>(ids[position]), x.data());
     for (float& value : x) value *= std::sqrt(static_cast<float>(width));
     for (std::size_t i = 0; i < config.layers.size(); ++i) {
       const gemma::LayerConfig& layer = config.layers[i];

@@ -38,7 +38,7 @@ class FloatWeights {
     if (!m) return;
     std::vector<float>& values = storage_.emplace_back(m.rows * m.cols);
     for (std::size_t r = 0; r < m.rows; ++r) {
-      gemma::quant::decode_row(m.type, m.row(r), m.cols, values.data() + r * m.cols);
+      gemma::quant::decode_row(m, r, values.data() + r * m.cols);
     }
     m.type = gemma::DType::F32;
     m.data = reinterpret_cast<const std::uint8_t*>(values.data());

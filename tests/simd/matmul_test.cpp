@@ -24,11 +24,12 @@ namespace quant = gemma::quant;
 const std::vector<DType> kTypes = {
     DType::F32,  DType::F16,  DType::BF16, DType::Q4_0, DType::Q4_1,   DType::Q5_0,  DType::Q5_1,
     DType::Q8_0, DType::Q2_K, DType::Q3_K, DType::Q4_K, DType::Q5_K, DType::Q6_K, DType::IQ4_NL,
-    DType::IQ4_XS};
+    DType::IQ4_XS, DType::I8, DType::I4};
 
 /// Random bytes with the binary16 fields of every block replaced by sensible numbers.
 struct RandomWeights {
   std::vector<std::uint8_t> bytes;
+  std::vector<float> scales, zeros;  ///< of rows, of the formats that have them
   WeightMatrix matrix;
 
   RandomWeights(DType type, std::size_t rows, std::size_t cols, std::uint32_t seed) {
@@ -48,7 +49,9 @@ struct RandomWeights {
       };
       quant::visit(type, [&](auto format) {
         using Format = decltype(format);
-        if constexpr (Format::kBlockElements > 1) {
+        if constexpr (quant::kRowScaled<Format>) {
+          // Its scales are elsewhere.
+        } else if constexpr (Format::kBlockElements > 1) {
           half(Format::kScaleOffset);
           if constexpr (Format::kHasMin) half(Format::kMinOffset);
         } else if constexpr (Format::kBlockBytes == 4) {
@@ -63,6 +66,13 @@ struct RandomWeights {
       });
     }
     matrix.data = bytes.data();
+    if (type != DType::I8 && type != DType::I4) return;
+    for (std::size_t r = 0; r < rows; ++r) {
+      scales.push_back(number(random));
+      zeros.push_back(type == DType::I8 ? 2000.0f * number(random) : 150.0f * number(random));
+    }
+    matrix.row_scale = scales.data();
+    if (seed % 2 == 1) matrix.row_zero = zeros.data();
   }
 };
 
@@ -143,7 +153,7 @@ double worst_error(const WeightMatrix& w, const RandomActivations& x,
   double worst = 0.0;
   std::vector<float> row(w.cols);
   for (std::size_t r = 0; r < w.rows; ++r) {
-    quant::decode_row(w.type, w.row(r), w.cols, row.data());
+    quant::decode_row(w, r, row.data());
     for (std::size_t t = 0; t < x.view.tokens; ++t) {
       double sum = 0.0, ww = 0.0, xx = 0.0;
       for (std::size_t c = 0; c < w.cols; ++c) {
@@ -245,7 +255,8 @@ TEST_CASE("the result does not depend on how rows are divided among calls") {
 TEST_CASE("the result of a token does not depend on the tokens beside it") {
   for (const simd::Kernels& kernels : simd::all_kernels()) {
     CAPTURE(kernels.target);
-    for (const DType type : {DType::Q8_0, DType::Q4_0, DType::Q4_K, DType::Q6_K, DType::Q2_K}) {
+    for (const DType type : {DType::Q8_0, DType::Q4_0, DType::Q4_K, DType::Q6_K, DType::Q2_K,
+                             DType::I8, DType::I4}) {
       CAPTURE(quant::dtype_name(type));
       const RandomWeights w(type, 20, 768, 3);
       for (const bool coarse : {false, true}) {
@@ -278,7 +289,7 @@ TEST_CASE("the largest weights and activations do not overflow") {
           const std::uint16_t one = gemma::half_from_float(1.0f);
           quant::visit(type, [&](auto format) {
             using Format = decltype(format);
-            if constexpr (Format::kBlockElements > 1) {
+            if constexpr (Format::kBlockElements > 1 && !quant::kRowScaled<Format>) {
               std::memcpy(w.bytes.data() + at + Format::kScaleOffset, &one, sizeof one);
               if constexpr (Format::kHasMin) {
                 std::memcpy(w.bytes.data() + at + Format::kMinOffset, &one, sizeof one);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "gemma/base/span.hpp"
+#include "gemma/quant/matrix.hpp"
 #include "gemma/quant/types.hpp"
 
 GEMMA_NAMESPACE_BEGIN
@@ -19,6 +20,8 @@ struct TensorView {
   /// ggml's order: shape[0] numbers are contiguous. A matrix y = W x is {inputs, outputs}.
   std::vector<std::uint64_t> shape;
   Bytes data;  ///< rows one after the other, without gaps
+  const float* row_scale = nullptr;  ///< as in WeightMatrix
+  const float* row_zero = nullptr;   ///< likewise
 
   /// How many numbers it holds.
   std::uint64_t elements() const {
@@ -31,6 +34,19 @@ struct TensorView {
   /// The product of all dimensions but the first; 0 without a shape.
   std::uint64_t rows() const { return shape.empty() ? 0 : elements() / shape[0]; }
 };
+
+/// All rows of a tensor, of which there is at least one.
+inline WeightMatrix matrix_of(const TensorView& tensor) {
+  WeightMatrix m;
+  m.type = tensor.type;
+  m.data = tensor.data.data();
+  m.cols = static_cast<std::size_t>(tensor.row_length());
+  m.rows = static_cast<std::size_t>(tensor.rows());
+  m.row_bytes = tensor.data.size() / m.rows;
+  m.row_scale = tensor.row_scale;
+  m.row_zero = tensor.row_zero;
+  return m;
+}
 
 GEMMA_NAMESPACE_END
 

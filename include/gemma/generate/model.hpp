@@ -34,6 +34,8 @@ struct LoadOptions {
   /// How to have the weights. Unless it is `map`, a CPU that multiplies packed weights faster
   /// (quant/packed.hpp) gets those of a quantised model instead of a copy of the file.
   FileAccess access = FileAccess::fastest;
+  /// Of files that must be laid out anew: MediaPipe's for GPUs. Step "load", in bytes.
+  ProgressFn progress;
 };
 
 /// Weights, tokenizer and shape of a model. Never changes; copies share everything; any number of
@@ -92,18 +94,19 @@ class Model {
   std::shared_ptr<const Data> data_;
 };
 
-/// Opens a GGUF file or, with GEMMA_HUGGINGFACE, a Hugging Face folder (given itself or by one of its
-/// safetensors files), without checking that all parts of a model are there. What it is shows in its
-/// content, not in its name.
+/// Opens a GGUF file, a weight file of MediaPipe or, with GEMMA_HUGGINGFACE, a Hugging Face folder
+/// (given itself or by one of its safetensors files), without checking that all parts of a model are
+/// there. What it is shows in its content, not in its name. `progress` is as in LoadOptions.
 Result<std::shared_ptr<const ModelSource>> open_model(const std::string& path,
-                                                      FileAccess access = FileAccess::map);
+                                                      FileAccess access = FileAccess::map,
+                                                      const ProgressFn& progress = {});
 
 /// Opens a model as open_model() does and checks all of it that a forward pass will rely on; weights
 /// stay in the file and are paged in on demand. Errors name the file, the tensor or key, what was
 /// found and what was expected.
 Result<Model> try_load(const std::string& path, const LoadOptions& options = {});
 
-/// The same with all bytes of a GGUF file in memory, at any address (a multiple of 64 is fastest), as
+/// The same with all bytes of a GGUF file, or of a weight file of MediaPipe, in memory, at any address (a multiple of 64 is fastest), as
 /// where there are no files. They are used in place, whatever options.access says, and stay alive
 /// by `owner`, which the model keeps, or, if there is none, by the caller for as long as any copy of the
 /// model lives. `name` stands for the path in messages.

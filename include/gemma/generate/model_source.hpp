@@ -60,6 +60,8 @@ class ModelSource : public TensorSource {
   virtual std::string chat_template() const = 0;
   /// Lets go of the memory of these bytes of a tensor, which will hardly be read again; a hint.
   virtual void advise_dontneed(Bytes /*data*/) const {}
+  /// Whether tensors lie in memory already, laid out anew, and not in the file's bytes.
+  virtual bool holds_copies() const { return false; }
   /// The GGUF file, if it is one; else null.
   virtual const gguf::File* gguf_file() const { return nullptr; }
 };

@@ -52,7 +52,7 @@ inline Matrix matmul(const WeightMatrix& w, const Matrix& x) {
   Matrix y(x.rows, w.rows);
   std::vector<float> weights(w.cols);
   for (std::size_t r = 0; r < w.rows; ++r) {
-    quant::decode_row(w.type, w.row(r), w.cols, weights.data());
+    quant::decode_row(w, r, weights.data());
     for (std::size_t t = 0; t < x.rows; ++t) y.row(t)[r] = dot(weights.data(), x.row(t), w.cols);
   }
   return y;
@@ -168,7 +168,7 @@ class Model {
     Matrix x(ids.size(), config_.width);
     for (std::size_t t = 0; t < ids.size(); ++t) {
       const WeightMatrix& e = weights_.embedding;
-      quant::decode_row(e.type, e.row(static_cast<std::size_t>(ids[t])), e.cols, x.row(t));
+      quant::decode_row(e, static_cast<std::size_t>(ids[t]), x.row(t));
       for (std::size_t c = 0; c < x.cols; ++c) x.row(t)[c] *= scale;
     }
     return x;
@@ -320,7 +320,7 @@ class Model {
     std::vector<float> row(table.cols);
     for (std::size_t t = 0; t < ids.size(); ++t) {
       const std::size_t id = static_cast<std::size_t>(ids[t]);
-      quant::decode_row(table.type, table.row(id < table.rows ? id : 0), table.cols, row.data());
+      quant::decode_row(table, id < table.rows ? id : 0, row.data());
       for (std::size_t i = 0; i < ple.cols; ++i) {
         ple.row(t)[i] = (ple.row(t)[i] + row[i] * scale) * std::sqrt(0.5f);
       }

@@ -61,7 +61,7 @@ struct TileFormat {
   std::string macros() const;
 };
 
-/// How `type`, which is supported, is kept on a device.
+/// How `type`, one of quant::AllFormats, is kept on a device.
 TileFormat tile_format(DType type);
 
 /// Lays out tiles [begin, end) of a part of `all` tiles that begins at row `first_row` of `matrix`.

@@ -21,6 +21,10 @@ struct WeightMatrix {
   std::size_t cols = 0;                  ///< inputs
   std::size_t row_bytes = 0;             ///< of whole blocks, without gaps
   const std::uint8_t* packed = nullptr;  ///< the same by groups of rows, see packed.hpp; null: none
+  /// [rows]: each number of row r is row_scale[r] · (what its format says − row_zero[r]); null: it
+  /// is what its format says. Only formats of row_scaled.hpp have them.
+  const float* row_scale = nullptr;
+  const float* row_zero = nullptr;  ///< [rows]; null: all zero
 
   explicit operator bool() const { return data != nullptr; }                     ///< data is set
   const std::uint8_t* row(std::size_t r) const { return data + r * row_bytes; }  ///< r < rows
@@ -32,6 +36,8 @@ inline WeightMatrix rows_of(WeightMatrix m, std::size_t first, std::size_t count
   const bool whole_groups = first % kPackedRows == 0 && count % kPackedRows == 0;
   m.packed = m.packed != nullptr && whole_groups ? m.packed + first * m.row_bytes : nullptr;
   m.data = m.row(first);
+  if (m.row_scale != nullptr) m.row_scale += first;
+  if (m.row_zero != nullptr) m.row_zero += first;
   m.rows = count;
   return m;
 }

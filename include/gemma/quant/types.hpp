@@ -1,4 +1,4 @@
-// The number formats of weights, by ggml's type numbers.
+// The number formats of weights, by ggml's type numbers where ggml has them.
 #ifndef GEMMA_QUANT_TYPES_HPP_
 #define GEMMA_QUANT_TYPES_HPP_
 
@@ -8,8 +8,8 @@
 
 GEMMA_NAMESPACE_BEGIN
 
-/// How numbers are stored. Values are those of ggml_type, as GGUF files have them; gaps are types
-/// that ggml dropped or that no struct in quant/ decodes.
+/// How numbers are stored. Values up to 0xFFFF are those of ggml_type, as GGUF files have them; gaps
+/// are types that ggml dropped or that no struct in quant/ decodes.
 enum class DType : std::uint32_t {
   F32 = 0,      ///< IEEE 754 binary32
   F16 = 1,      ///< IEEE 754 binary16
@@ -25,7 +25,11 @@ enum class DType : std::uint32_t {
   Q6_K = 14,    ///< 6.5625 bits, in blocks of 256
   IQ4_NL = 20,  ///< 4.5 bits, in blocks of 32; 16 values unevenly spaced
   IQ4_XS = 23,  ///< 4.25 bits, in blocks of 256; the same values
-  BF16 = 30     ///< bfloat16, the upper half of a binary32
+  BF16 = 30,    ///< bfloat16, the upper half of a binary32
+
+  // Beyond what a GGUF file can hold; see row_scaled.hpp.
+  I8 = 0x10008,  ///< 8 bits, and one scale for a row
+  I4 = 0x10004   ///< 4 bits, likewise
 };
 
 GEMMA_NAMESPACE_END

@@ -311,6 +311,45 @@ class SixKCodes {
   const std::uint8_t* block_;
 };
 
+/// Integers without scales of their own.
+template <class Format, int kCodeBits, int kShift>
+class RowScaledCodes {
+ public:
+  static constexpr std::size_t kSpan = 128;
+  static constexpr int kBits = kCodeBits;
+  static constexpr int kOffset = kShift;
+
+  HWY_INLINE explicit RowScaledCodes(const std::uint8_t* span) : span_(span) {}
+
+  template <std::size_t kChunk>
+  HWY_INLINE void get(VU8* out) const {
+    const DU8 d;
+    const std::uint8_t* chunk = span_ + 2 * kChunk * Format::kBlockBytes;
+    if constexpr (kBits == 8) {
+      const VU8 shift = hn::Set(d, static_cast<std::uint8_t>(kByteOffset));
+      for (std::size_t v = 0; v < kVecs; ++v) {
+        out[v] = hn::Xor(hn::LoadU(d, chunk + v * kBytes), shift);
+      }
+    } else {
+      // Neighbours share a byte: spread to 16 bits, the upper one moves by another 4.
+      const DU16 wide;
+      const hn::Rebind<std::uint8_t, DU16> narrow;
+      for (std::size_t v = 0; v < kVecs; ++v) {
+        const auto both = hn::PromoteTo(wide, hn::LoadU(narrow, chunk + v * kBytes / 2));
+        const auto apart = hn::Or(both, hn::ShiftLeft<4>(both));
+        out[v] = hn::And(hn::BitCast(d, apart), hn::Set(d, 15));
+      }
+    }
+  }
+
+  HWY_INLINE void scales(float* scale, float* /*minimum*/) const {
+    for (std::size_t i = 0; i < kSpan / Format::kGroup; ++i) scale[i] = 1.0f;
+  }
+
+ private:
+  const std::uint8_t* span_;
+};
+
 template <class Format>
 struct CodesOf {
   using Type = UnpackedCodes<Format>;
@@ -346,6 +385,15 @@ struct CodesOf<quant::Q5_K> {
 template <>
 struct CodesOf<quant::Q6_K> {
   using Type = SixKCodes;
+};
+
+template <>
+struct CodesOf<quant::I8> {
+  using Type = RowScaledCodes<quant::I8, 8, kByteOffset>;
+};
+template <>
+struct CodesOf<quant::I4> {
+  using Type = RowScaledCodes<quant::I4, 4, 8>;
 };
 
 /// How to read the codes of a format.

@@ -21,6 +21,31 @@ GEMMA_NAMESPACE_BEGIN
 namespace simd {
 namespace HWY_NAMESPACE {
 
+/// Σ_c x[token, c], of the quantised activations.
+inline float sum_of_activations(const Activations& x, std::size_t token) {
+  const std::size_t groups = x.cols / kActivationGroup;
+  float sum = 0.0f;
+  for (std::size_t g = token * groups; g < (token + 1) * groups; ++g) {
+    sum += x.coarse ? x.coarse_rows.groups[g].sum : x.fine_rows.sum[g];
+  }
+  return sum;
+}
+
+/// From products with the integers of rows to products with what they stand for.
+inline HWY_NOINLINE void apply_row_scales(const MatmulArgs& a, std::size_t row_begin,
+                                          std::size_t row_end) {
+  const float* scale = a.weights.row_scale;
+  const float* zero = a.weights.row_zero;
+  for (std::size_t t = 0; t < a.x.tokens; ++t) {
+    float* out = a.out + t * a.out_stride;
+    if (zero != nullptr) {
+      const float sum = sum_of_activations(a.x, t);
+      for (std::size_t r = row_begin; r < row_end; ++r) out[r] -= zero[r] * sum;
+    }
+    for (std::size_t r = row_begin; r < row_end; ++r) out[r] *= scale[r];
+  }
+}
+
 inline HWY_NOINLINE void matmul(const MatmulArgs& a, std::size_t row_begin, std::size_t row_end,
                          std::uint8_t* scratch) {
   quant::visit(a.weights.type, [&](auto format) {
@@ -39,6 +64,7 @@ inline HWY_NOINLINE void matmul(const MatmulArgs& a, std::size_t row_begin, std:
       quantized_matvec<Format>(a, row_begin, row_end);
     }
   });
+  if (a.weights.row_scale != nullptr) apply_row_scales(a, row_begin, row_end);
 }
 
 inline Kernels make_table() {

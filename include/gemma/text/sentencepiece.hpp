@@ -16,6 +16,9 @@ GEMMA_NAMESPACE_BEGIN
 /// as no Gemma's does. `name` is for messages.
 Result<Vocabulary> read_sentencepiece(Bytes bytes, const std::string& name);
 
+/// Writes U+2581 as a space in user-defined pieces, which are matched in the text as it stands.
+void spell_out_spaces(Vocabulary& vocabulary);
+
 GEMMA_NAMESPACE_END
 
 #if !defined(GEMMA_DECLARATIONS_ONLY)

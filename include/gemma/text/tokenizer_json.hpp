@@ -34,9 +34,6 @@ Result<std::vector<AddedToken>> read_added_tokens(Bytes bytes, const std::string
 /// Types the pieces that are added tokens as such; tokens that are no pieces are passed over.
 void apply_added_tokens(const std::vector<AddedToken>& tokens, Vocabulary& vocabulary);
 
-/// Writes U+2581 as a space in user-defined pieces, which are matched in the text as it stands.
-void spell_out_spaces(Vocabulary& vocabulary);
-
 /// Makes a vocabulary of the kind `merges` one of the kind `sentencepiece` that splits text alike:
 /// a piece that is merged earlier gets a higher score.
 void rank_pieces_by_merges(Vocabulary& vocabulary);

@@ -191,8 +191,7 @@ class CpuOps {
   void embed(const WeightMatrix& embedding, Span<const TokenId> ids, float factor, float* x) {
     const std::size_t n = embedding.cols;
     for_each_token([&](std::size_t t) {
-      const std::uint8_t* row = embedding.row(static_cast<std::size_t>(ids[t]));
-      quant::decode_row(embedding.type, row, n, x + t * n);
+      quant::decode_row(embedding, static_cast<std::size_t>(ids[t]), x + t * n);
       kernels_.scale(factor, n, x + t * n);
     });
   }
@@ -251,7 +250,7 @@ class CpuOps {
                           out + i);
       }
       const std::size_t id = static_cast<std::size_t>(ids[t]);
-      quant::decode_row(table.type, table.row(id < table.rows ? id : 0), n, row.data());
+      quant::decode_row(table, id < table.rows ? id : 0, row.data());
       kernels_.scale(factor, n, row.data());
       kernels_.add(row.data(), n, out);
       kernels_.scale(std::sqrt(0.5f), n, out);

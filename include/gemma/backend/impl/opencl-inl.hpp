@@ -37,12 +37,28 @@ class OpenClRunner final : public Runner {
                          std::to_string(layer.head_dim));
       }
     }
+    const std::string row_scaled = why_no_kernels(weights);
+    if (!row_scaled.empty()) return Error(ErrorCode::unsupported, device.name + ": " + row_scaled);
     GEMMA_TRY_ASSIGN(OpenClOps ops, OpenClOps::create(config, weights, device, options));
     GEMMA_TRY(OpenClSelfTest(ops, config, weights).run());
     std::unique_ptr<OpenClRunner> runner(
         new OpenClRunner(config, weights, options, std::move(ops)));
     GEMMA_TRY(runner->allocate());
     return runner;
+  }
+
+  /// Why the kernels cannot multiply the weights; empty: they can.
+  static std::string why_no_kernels(const Weights& weights) {
+    std::string why;
+    visit_weights(weights, [&](const std::vector<const WeightMatrix*>& together) {
+      for (const WeightMatrix* m : together) {
+        if (*m && m->row_scale != nullptr) {
+          why = std::string("there are no kernels for ") + quant::dtype_name(m->type) +
+                " weights, integers with a scale for each row; `gemma quantize` makes others of them";
+        }
+      }
+    }, [](const NormWeights&) {});
+    return why;
   }
 
   static MemoryPlan plan(const Config& config, const Weights& weights,

@@ -61,7 +61,7 @@ class OpenClSelfTest : OpenClTestNumbers {
     Numbers row(m.cols);
     std::vector<Sum> sums;
     for (std::size_t r = 0; r < m.rows; ++r) {
-      quant::decode_row(m.type, m.row(r), m.cols, row.data());
+      quant::decode_row(m, r, row.data());
       Sum sum;
       for (std::size_t c = 0; c < m.cols; ++c) sum.add(double{row[c]} * double{x[c]});
       sums.push_back(sum);
@@ -153,7 +153,7 @@ class OpenClSelfTest : OpenClTestNumbers {
     ops_.begin(Span<const TokenId>(&id, 1), 0);
     ops_.embed(m, Span<const TokenId>(&id, 1), 2.0f, x);
     Numbers row(m.cols);
-    quant::decode_row(m.type, m.row(m.rows - 1), m.cols, row.data());
+    quant::decode_row(m, m.rows - 1, row.data());
     std::vector<Sum> want(row.size());
     for (std::size_t i = 0; i < row.size(); ++i) want[i].add(2.0 * double{row[i]});
     const std::string name = opencl::tile_format(m.type).name;

@@ -97,7 +97,7 @@ class TwoPassHead {
       const std::size_t row = group * simd::kSketchRows + r;
       float* out = numbers.data() + r * w.cols;
       if (row < w.rows) {
-        quant::decode_row(w.type, w.row(row), w.cols, out);
+        quant::decode_row(w, row, out);
       } else {
         std::fill_n(out, w.cols, 0.0f);
       }

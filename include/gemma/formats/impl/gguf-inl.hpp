@@ -6,41 +6,13 @@
 #include <limits>
 
 #include "gemma/base/bytes.hpp"
+#include "gemma/formats/file_kind.hpp"
 #include "gemma/formats/gguf.hpp"
 #include "gemma/quant/registry.hpp"
 
 GEMMA_NAMESPACE_BEGIN
 namespace gguf {
 namespace detail {
-
-/// What a file that is not GGUF seems to be.
-inline std::string describe_start(Bytes bytes) {
-  struct Known {
-    std::size_t offset;
-    std::string_view start;
-    const char* what;
-  };
-  constexpr Known known[] = {
-      {0, "<", "a web page, perhaps an error saved in place of the download"},
-      {0, "version https://git-lfs", "a Git LFS pointer; fetch the file itself with git lfs pull"},
-      {0, "PK\x03\x04", "a zip archive"},
-      {8, "{\"", "a safetensors file"},
-      {4, "TFL3", "a LiteRT model"},
-      {0, "tjgg", "an old ggml file; convert the model again"},
-      {0, "fmgg", "an old ggml file; convert the model again"},
-      {0, "lmgg", "an old ggml file; convert the model again"},
-      {0, std::string_view("\0\0\0\0\0\0\0\0", 8), "zeros, as of a download that is not complete"},
-  };
-  const std::string_view text = text_of(bytes);
-  if (text.empty()) return "it is empty";
-  const std::string start = "it begins with '" + printable(text.substr(0, 16)) + "'";
-  for (const Known& k : known) {
-    if (text.size() > k.offset && text.substr(k.offset, k.start.size()) == k.start) {
-      return start + ": " + k.what;
-    }
-  }
-  return start;
-}
 
 /// Names of ggml types that quant/ does not decode, for messages.
 inline std::string type_name(std::uint32_t raw) {

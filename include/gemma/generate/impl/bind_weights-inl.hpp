@@ -22,7 +22,7 @@ class Binder {
   Result<WeightMatrix> matrix(const std::string& name, std::size_t rows, std::size_t cols) const {
     GEMMA_TRY_ASSIGN(const TensorView* tensor, require(name));
     GEMMA_TRY(check_shape(*tensor, {cols, rows}));
-    return view(*tensor);
+    return matrix_of(*tensor);
   }
 
   /// A one-dimensional tensor as floats.
@@ -56,7 +56,7 @@ class Binder {
                              std::size_t cols) const {
     GEMMA_TRY_ASSIGN(const TensorView* tensor, require(name));
     GEMMA_TRY(check_shape(*tensor, {cols, rows, count}));
-    return view(*tensor);
+    return matrix_of(*tensor);
   }
 
   /// `count` matrices: stacked in NAME.weight, or each in a NAME.i.weight of its own.
@@ -80,7 +80,7 @@ class Binder {
   Result<WeightMatrix> table(const std::string& name, std::size_t cols) const {
     GEMMA_TRY_ASSIGN(const TensorView* tensor, require(name));
     GEMMA_TRY(check_shape(*tensor, {cols, tensor->rows()}));
-    return view(*tensor);
+    return matrix_of(*tensor);
   }
 
   /// Q, K and V: three tensors, or one with their rows one after the other. Layers that share
@@ -126,16 +126,6 @@ class Binder {
     std::string out = "[";
     for (const std::uint64_t n : shape) out += (out.size() > 1 ? ", " : "") + std::to_string(n);
     return out + "]";
-  }
-
-  static WeightMatrix view(const TensorView& tensor) {
-    WeightMatrix w;
-    w.type = tensor.type;
-    w.data = tensor.data.data();
-    w.cols = static_cast<std::size_t>(tensor.row_length());
-    w.rows = static_cast<std::size_t>(tensor.rows());
-    w.row_bytes = tensor.data.size() / w.rows;
-    return w;
   }
 
   Error error(const TensorView& tensor, const std::string& what) const {

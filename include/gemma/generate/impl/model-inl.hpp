@@ -6,10 +6,11 @@
 #include <chrono>
 #include <utility>
 
-#include "gemma/base/bytes.hpp"
+#include "gemma/formats/file_kind.hpp"
 #include "gemma/generate/bind_weights.hpp"
 #include "gemma/generate/gguf_binding.hpp"
 #include "gemma/generate/impl/pack_weights-inl.hpp"
+#include "gemma/generate/mediapipe_bin.hpp"
 #include "gemma/generate/model.hpp"
 #include "gemma/text/chat_template.hpp"
 #if defined(GEMMA_HUGGINGFACE)
@@ -48,10 +49,20 @@ inline std::string remark_on_template(const ModelSource& source, const Config& c
          "); turns are written as " + family_name(config.family) + " was trained on them";
 }
 
-/// The length of a JSON header, and then its brace.
-inline bool looks_like_safetensors(Bytes bytes) {
-  constexpr std::uint64_t kLongest = 100'000'000;
-  return bytes.size() > 8 && bytes[8] == '{' && load_le<std::uint64_t>(bytes.data()) <= kLongest;
+/// For a file of a kind that this version knows, but does not read, or does not know.
+inline Error cannot_read(FileKind kind, Bytes file, const std::string& name) {
+  const std::string accepted =
+      "; accepted are GGUF files, MediaPipe's weight files (.bin, or the -web.task files that are no "
+      "zip), and Hugging Face folders";
+  if (kind == FileKind::task) {
+    return Error(ErrorCode::unsupported, name + ": is a .task bundle (a zip with a TFLite graph), "
+                                                "which this version does not read" + accepted);
+  }
+  if (kind == FileKind::litertlm) {
+    return Error(ErrorCode::unsupported,
+                 name + ": is a .litertlm file of LiteRT-LM, which this version does not read" + accepted);
+  }
+  return Error(ErrorCode::format, name + ": is not a GGUF file, " + describe_start(file) + accepted);
 }
 
 }  // namespace detail
@@ -67,15 +78,22 @@ GEMMA_INLINE simd::KvType Model::default_kv_type() const {
 }
 
 GEMMA_INLINE Result<std::shared_ptr<const ModelSource>> open_model(const std::string& path,
-                                                                   FileAccess access) {
+                                                                   FileAccess access,
+                                                                   const ProgressFn& progress) {
   using Source = std::shared_ptr<const ModelSource>;
   std::string folder = path;
   if (path_kind(path) != PathKind::folder) {
     GEMMA_TRY_ASSIGN(const MappedFile content, MappedFile::open(path));
-    if (!detail::looks_like_safetensors(content.bytes())) {
+    const FileKind kind = file_kind(content.bytes());
+    if (kind == FileKind::gguf) {
       GEMMA_TRY_ASSIGN(gguf::Source source, gguf::Source::open(path, access));
       return Source(std::make_shared<const gguf::Source>(std::move(source)));
     }
+    if (kind == FileKind::tflite) {
+      GEMMA_TRY_ASSIGN(mediapipe::Source source, mediapipe::Source::open(path, access, progress));
+      return Source(std::make_shared<const mediapipe::Source>(std::move(source)));
+    }
+    if (kind != FileKind::safetensors) return detail::cannot_read(kind, content.bytes(), path);
     const std::size_t slash = path.find_last_of("/\\");
     folder = slash == std::string::npos ? "." : path.substr(0, slash + 1);
     if (folder.size() > 1) folder.pop_back();
@@ -123,7 +141,7 @@ GEMMA_INLINE Result<Model> try_load(const std::string& path, const LoadOptions& 
   const auto start = Model::Clock::now();
   const bool may_pack = options.access != FileAccess::map && simd::kernels().uses_packed;
   GEMMA_TRY_ASSIGN(std::shared_ptr<const ModelSource> source,
-                   open_model(path, may_pack ? FileAccess::map : options.access));
+                   open_model(path, may_pack ? FileAccess::map : options.access, options.progress));
   GEMMA_TRY_ASSIGN(Model::Bound bound, Model::bind(std::move(source)));
   if (may_pack && detail::PackedWeights::suits(bound.weights)) {
     const auto size = static_cast<std::size_t>(bound.source->file_bytes());
@@ -132,8 +150,8 @@ GEMMA_INLINE Result<Model> try_load(const std::string& path, const LoadOptions& 
       GEMMA_TRY(packed->create(bound.weights, *bound.source));
       bound.packed = packed;
     }
-  } else if (may_pack) {
-    GEMMA_TRY_ASSIGN(source, open_model(path, options.access));
+  } else if (may_pack && !bound.source->holds_copies()) {
+    GEMMA_TRY_ASSIGN(source, open_model(path, options.access, options.progress));
     GEMMA_TRY_ASSIGN(bound, Model::bind(std::move(source)));
   }
   return Model::create(path, std::move(bound), options, start);
@@ -143,10 +161,21 @@ GEMMA_INLINE Result<Model> try_load_bytes(Bytes file, const std::string& name,
                                           const LoadOptions& options,
                                           std::shared_ptr<const void> owner) {
   const auto start = Model::Clock::now();
-  GEMMA_TRY_ASSIGN(gguf::File opened, gguf::File::from_bytes(file, name, std::move(owner)));
-  GEMMA_TRY_ASSIGN(gguf::Source source, gguf::Source::from_file(std::move(opened)));
-  GEMMA_TRY_ASSIGN(Model::Bound bound,
-                   Model::bind(std::make_shared<const gguf::Source>(std::move(source))));
+  std::shared_ptr<const ModelSource> opened;
+  const FileKind kind = file_kind(file);
+  if (kind == FileKind::gguf) {
+    GEMMA_TRY_ASSIGN(gguf::File gguf, gguf::File::from_bytes(file, name, std::move(owner)));
+    GEMMA_TRY_ASSIGN(gguf::Source source, gguf::Source::from_file(std::move(gguf)));
+    opened = std::make_shared<const gguf::Source>(std::move(source));
+  } else if (kind == FileKind::tflite) {
+    GEMMA_TRY_ASSIGN(tfl::File container, tfl::File::from_bytes(file, name, std::move(owner)));
+    GEMMA_TRY_ASSIGN(mediapipe::Source source,
+                     mediapipe::Source::from_file(std::move(container), options.progress));
+    opened = std::make_shared<const mediapipe::Source>(std::move(source));
+  } else {
+    return detail::cannot_read(kind, file, name);
+  }
+  GEMMA_TRY_ASSIGN(Model::Bound bound, Model::bind(std::move(opened)));
   return Model::create(name, std::move(bound), options, start);
 }
 

@@ -226,9 +226,9 @@ class TensorPipe {
   }
 
   Status encode(const TensorJob& job, const TensorView& part, const std::string& source_name) {
-    const auto cols = static_cast<std::size_t>(part.row_length());
-    const auto rows = static_cast<std::size_t>(part.rows());
-    const std::size_t from_bytes = part.data.size() / rows;
+    const WeightMatrix from = matrix_of(part);
+    const std::size_t cols = from.cols;
+    const std::size_t rows = from.rows;
     const std::size_t to_bytes = quant::block_bytes(job.info.type) * cols /
                                  quant::block_elements(job.info.type);
     const std::size_t step = (std::max)(kPieceNumbers / cols, std::size_t{1});
@@ -239,7 +239,7 @@ class TensorPipe {
       const std::size_t count = (std::min)(step, rows - first);
       pool_.parallel_for(count, [&](std::size_t row, std::size_t worker) {
         float* x = numbers[worker].data();
-        quant::decode_row(part.type, part.data.data() + (first + row) * from_bytes, cols, x);
+        quant::decode_row(from, first + row, x);
         bool row_finite = true;
         for (std::size_t i = 0; i < cols; ++i) {
           x[i] = x[i] * job.factor + job.offset;

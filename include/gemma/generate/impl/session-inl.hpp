@@ -24,7 +24,7 @@ inline std::vector<double> multiply(const WeightMatrix& w, const std::vector<dou
   std::vector<double> y;
   std::vector<float> row(w.cols);
   for (std::size_t r = 0; r < w.rows; ++r) {
-    quant::decode_row(w.type, w.row(r), w.cols, row.data());
+    quant::decode_row(w, r, row.data());
     double sum = 0.0;
     for (std::size_t c = 0; c < w.cols; ++c) sum += double{row[c]} * x[c];
     y.push_back(sum);

@@ -146,6 +146,8 @@ GEMMA_INLINE TileFormat tile_format(DType type) {
     case DType::Q4_K: return {"q4_k", 4, 0, Scales::by_32_of_256, true};
     case DType::Q5_K: return {"q5_k", 5, 0, Scales::by_32_of_256, true};
     case DType::Q6_K: return {"q6_k", 6, 32, Scales::by_16_of_256, false};
+    case DType::I8:
+    case DType::I4:  // see fill_tiles()
     case DType::IQ4_XS: break;
   }
   return {"iq4_xs", 8, 0, Scales::by_32_of_256, false};
@@ -167,11 +169,13 @@ GEMMA_INLINE void fill_tiles(const WeightMatrix& matrix, std::size_t first_row, 
   const detail::TilePlanes planes(format, all, blocks, out);
   quant::visit(matrix.type, [&](auto traits) {
     using Format = decltype(traits);
-    for (std::size_t tile = begin; tile < end; ++tile) {
-      for (std::size_t lane = 0; lane < kTileRows; ++lane) {
-        const std::size_t row = first_row + tile * kTileRows + lane;
-        if (row >= matrix.rows) break;
-        detail::fill_row<Format>(format, matrix.row(row), matrix.cols, blocks, tile, lane, planes);
+    if constexpr (!quant::kRowScaled<Format>) {
+      for (std::size_t tile = begin; tile < end; ++tile) {
+        for (std::size_t lane = 0; lane < kTileRows; ++lane) {
+          const std::size_t row = first_row + tile * kTileRows + lane;
+          if (row >= matrix.rows) break;
+          detail::fill_row<Format>(format, matrix.row(row), matrix.cols, blocks, tile, lane, planes);
+        }
       }
     }
   });

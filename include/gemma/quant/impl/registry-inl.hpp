@@ -23,7 +23,7 @@ GEMMA_INLINE std::string supported_names() { return detail::names(AllFormats{});
 
 GEMMA_INLINE Result<std::uint64_t> row_bytes(DType type, std::uint64_t n) {
   const auto raw = static_cast<std::uint32_t>(type);
-  if (!is_supported(raw)) {
+  if (dtype_name(type) == nullptr) {
     return Error(ErrorCode::unsupported, "number format " + std::to_string(raw) +
                                              " is not supported; supported are " +
                                              supported_names());
@@ -50,6 +50,14 @@ GEMMA_INLINE void decode_row(DType type, const std::uint8_t* src, std::size_t n,
       src += Format::kBlockBytes;
     }
   });
+}
+
+GEMMA_INLINE void decode_row(const WeightMatrix& matrix, std::size_t r, float* dst) {
+  decode_row(matrix.type, matrix.row(r), matrix.cols, dst);
+  if (matrix.row_scale == nullptr) return;
+  const float scale = matrix.row_scale[r];
+  const float zero = matrix.row_zero == nullptr ? 0.0f : matrix.row_zero[r];
+  for (std::size_t c = 0; c < matrix.cols; ++c) dst[c] = (dst[c] - zero) * scale;
 }
 
 }  // namespace quant

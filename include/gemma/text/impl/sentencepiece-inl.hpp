@@ -3,75 +3,23 @@
 #define GEMMA_TEXT_IMPL_SENTENCEPIECE_INL_HPP_
 
 #include <cstdint>
-#include <cstring>
+#include <deque>
+#include <memory>
 #include <optional>
+#include <string>
 #include <string_view>
 
-#include "gemma/base/bytes.hpp"
+#include "gemma/base/protobuf.hpp"
 #include "gemma/text/sentencepiece.hpp"
+#include "gemma/text/tokenizer.hpp"
 
 GEMMA_NAMESPACE_BEGIN
 namespace detail {
 
-/// One field of a protocol buffer message.
-struct ProtoField {
-  std::uint64_t number = 0;
-  std::uint64_t value = 0;  ///< a varint, or the bits of a fixed number
-  Bytes bytes;              ///< a string or message
-
-  std::string_view text() const {
-    return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-  }
-};
-
-/// The fields of a message, one after the other.
-class ProtoReader {
+class SentencePieceReader : public ProtoReader {
  public:
-  ProtoReader(Bytes bytes, const std::string& name) : reader_(bytes, name) {}
-
-  bool done() const { return reader_.remaining() == 0; }
-
-  Result<ProtoField> next() {
-    enum WireType : std::uint64_t { kVarint = 0, kFixed64 = 1, kLength = 2, kFixed32 = 5 };
-    ProtoField field;
-    GEMMA_TRY_ASSIGN(const std::uint64_t tag, varint());
-    field.number = tag >> 3;
-    switch (tag & 7) {
-      case kVarint: {
-        GEMMA_TRY_ASSIGN(field.value, varint());
-        break;
-      }
-      case kFixed64: {
-        GEMMA_TRY_ASSIGN(field.value, reader_.read<std::uint64_t>("a number"));
-        break;
-      }
-      case kLength: {
-        GEMMA_TRY_ASSIGN(const std::uint64_t length, varint());
-        GEMMA_TRY_ASSIGN(field.bytes, reader_.read_bytes(length, "a string or message"));
-        break;
-      }
-      case kFixed32: {
-        GEMMA_TRY_ASSIGN(field.value, reader_.read<std::uint32_t>("a number"));
-        break;
-      }
-      default: return reader_.error("is not a SentencePiece model");
-    }
-    if (field.number == 0) return reader_.error("is not a SentencePiece model");
-    return field;
-  }
-
- private:
-  Result<std::uint64_t> varint() {
-    std::uint64_t value = 0;
-    for (unsigned shift = 0; shift < 64; shift += 7) {
-      GEMMA_TRY_ASSIGN(const std::uint8_t byte, reader_.read<std::uint8_t>("a number"));
-      value |= static_cast<std::uint64_t>(byte & 127) << shift;
-      if (byte < 128) return value;
-    }
-    return reader_.error("holds a number of more than 64 bits");
-  }
-
-  ByteReader reader_;
+  SentencePieceReader(Bytes bytes, const std::string& name)
+      : ProtoReader(bytes, name, "a SentencePiece model") {}
 };
 
 /// SentencePiece { piece = 1, score = 2, type = 3 }.
@@ -79,13 +27,10 @@ inline Status read_piece(Bytes message, const std::string& name, Vocabulary& voc
   std::string_view piece;
   float score = 0.0f;
   std::uint64_t type = static_cast<std::uint64_t>(PieceType::normal);
-  for (ProtoReader reader(message, name); !reader.done();) {
+  for (SentencePieceReader reader(message, name); !reader.done();) {
     GEMMA_TRY_ASSIGN(const ProtoField field, reader.next());
     if (field.number == 1) piece = field.text();
-    if (field.number == 2) {
-      const auto bits = static_cast<std::uint32_t>(field.value);
-      std::memcpy(&score, &bits, sizeof score);
-    }
+    if (field.number == 2) score = field.real();
     if (field.number == 3) type = field.value;
   }
   vocabulary.pieces.push_back(piece);
@@ -102,7 +47,7 @@ inline Status read_trainer_spec(Bytes message, const std::string& name, Vocabula
   vocabulary.unknown = 0;
   vocabulary.bos = 1;
   vocabulary.eos = 2;
-  for (ProtoReader reader(message, name); !reader.done();) {
+  for (SentencePieceReader reader(message, name); !reader.done();) {
     GEMMA_TRY_ASSIGN(const ProtoField field, reader.next());
     const auto id = static_cast<TokenId>(static_cast<std::int64_t>(field.value));
     const std::optional<TokenId> token = id < 0 ? std::nullopt : std::optional<TokenId>(id);
@@ -120,7 +65,7 @@ inline Status read_trainer_spec(Bytes message, const std::string& name, Vocabula
 /// NormalizerSpec { add_dummy_prefix = 3 }.
 inline Status check_normalizer_spec(Bytes message, const std::string& name) {
   bool dummy_prefix = true;
-  for (ProtoReader reader(message, name); !reader.done();) {
+  for (SentencePieceReader reader(message, name); !reader.done();) {
     GEMMA_TRY_ASSIGN(const ProtoField field, reader.next());
     if (field.number == 3) dummy_prefix = field.value != 0;
   }
@@ -135,8 +80,8 @@ inline Status check_normalizer_spec(Bytes message, const std::string& name) {
 GEMMA_INLINE Result<Vocabulary> read_sentencepiece(Bytes bytes, const std::string& name) {
   enum : std::uint64_t { kPieces = 1, kTrainerSpec = 2, kNormalizerSpec = 3 };
   Vocabulary vocabulary;
-  for (detail::ProtoReader reader(bytes, name); !reader.done();) {
-    GEMMA_TRY_ASSIGN(const detail::ProtoField field, reader.next());
+  for (detail::SentencePieceReader reader(bytes, name); !reader.done();) {
+    GEMMA_TRY_ASSIGN(const ProtoField field, reader.next());
     if (field.number == kPieces) {
       GEMMA_TRY(detail::read_piece(field.bytes, name, vocabulary));
     } else if (field.number == kTrainerSpec) {
@@ -147,6 +92,22 @@ GEMMA_INLINE Result<Vocabulary> read_sentencepiece(Bytes bytes, const std::strin
   }
   if (!vocabulary.pieces.empty()) return vocabulary;
   return Error(ErrorCode::format, name + ": is not a SentencePiece model (it has no pieces)");
+}
+
+GEMMA_INLINE void spell_out_spaces(Vocabulary& vocabulary) {
+  struct Storage {
+    std::deque<std::string> texts;
+    std::shared_ptr<const void> before;
+  };
+  const auto storage = std::make_shared<Storage>();
+  storage->before = vocabulary.storage;
+  for (std::size_t i = 0; i < vocabulary.types.size(); ++i) {
+    std::string_view& piece = vocabulary.pieces[i];
+    const bool marked = piece.find(detail::kSpaceMark) != std::string_view::npos;
+    if (vocabulary.types[i] != PieceType::user_defined || !marked) continue;
+    piece = storage->texts.emplace_back(detail::with_spaces(piece));
+  }
+  vocabulary.storage = storage;
 }
 
 GEMMA_NAMESPACE_END

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <iterator>
 #include <memory>
 #include <string_view>
@@ -152,22 +151,6 @@ GEMMA_INLINE void apply_added_tokens(const std::vector<AddedToken>& tokens,
     if (token.id < 0 || id >= vocabulary.pieces.size()) continue;
     if (vocabulary.pieces[id] == token.text) vocabulary.types[id] = piece_type_of(token);
   }
-}
-
-GEMMA_INLINE void spell_out_spaces(Vocabulary& vocabulary) {
-  struct Storage {
-    std::deque<std::string> texts;
-    std::shared_ptr<const void> before;
-  };
-  const auto storage = std::make_shared<Storage>();
-  storage->before = vocabulary.storage;
-  for (std::size_t i = 0; i < vocabulary.types.size(); ++i) {
-    std::string_view& piece = vocabulary.pieces[i];
-    const bool marked = piece.find(detail::kSpaceMark) != std::string_view::npos;
-    if (vocabulary.types[i] != PieceType::user_defined || !marked) continue;
-    piece = storage->texts.emplace_back(detail::with_spaces(piece));
-  }
-  vocabulary.storage = storage;
 }
 
 GEMMA_INLINE Result<std::vector<AddedToken>> read_added_tokens(Bytes bytes,
