@@ -43,6 +43,8 @@ class FloatWeights {
     m.type = gemma::DType::F32;
     m.data = reinterpret_cast<const std::uint8_t*>(values.data());
     m.row_bytes = m.cols * sizeof(float);
+    m.row_scale = nullptr;
+    m.row_zero = nullptr;
   }
 
   gemma::Weights weights_;

@@ -1,0 +1,447 @@
+// MediaPipe's weight files as models: all layouts and widths give the numbers they were made of, and
+// the same text as those numbers in a GGUF file.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <fstream>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "gemma/formats/safetensors.hpp"
+#include "gemma/generate/huggingface.hpp"
+#include "gemma/generate/mediapipe_bin.hpp"
+#include "gemma/generate/model.hpp"
+#include "gemma/generate/quantize.hpp"
+#include "gemma/generate/session.hpp"
+#include "gemma/model/reference.hpp"
+#include "generate/mediapipe_file.hpp"
+#include "mediapipe_samples.hpp"
+#include "temp_folder.hpp"
+#include "test_data.hpp"
+
+using namespace gemma;
+
+namespace {
+
+constexpr const char* kModels[] = {"gemma1_mqa", "gemma1_mha", "gemma2_swa", "gemma3_swa", "gemma3_linear8"};
+
+Model golden(const std::string& name) {
+  return load(data_path("golden/" + name + "/model-q8_0.gguf"), {{}, FileAccess::map, {}});
+}
+
+std::vector<MediapipeStyle> styles() {
+  std::vector<MediapipeStyle> all;
+  for (const bool gpu : {false, true}) {
+    for (const bool symmetric : {true, false}) {
+      all.push_back({gpu, 8, 8, 8, symmetric, true, ".w"});
+      all.push_back({gpu, 4, 4, 4, symmetric, true, ".w"});
+      all.push_back({gpu, 8, 4, 4, symmetric, true, ".w"});
+    }
+  }
+  return all;
+}
+
+Result<Model> load_from(const MediapipeFile& file, const LoadOptions& options = {}) {
+  return try_load_bytes(file.builder.build(), "m.bin", options);
+}
+
+std::string refusal(const TflBuilder& builder) {
+  const Result<Model> model = try_load_bytes(builder.build(), "m.bin");
+  if (model.ok()) return "(accepted)";
+  CHECK(model.error().message().rfind("m.bin: ", 0) == 0);
+  return model.error().message();
+}
+
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+#define CHECK_CONTAINS(text, part) CHECK_MESSAGE(contains(text, part), (text))
+
+/// A few ids, other ones for each seed.
+std::vector<TokenId> some_ids(std::size_t count, std::uint32_t seed, std::size_t vocab) {
+  std::vector<TokenId> ids = {2};
+  for (std::uint32_t x = seed * 2654435761u + 1; ids.size() < count;) {
+    x = x * 1664525u + 1013904223u;
+    ids.push_back(static_cast<TokenId>((x >> 8) % vocab));
+  }
+  return ids;
+}
+
+/// The largest difference of two logits, after a text of 24 tokens, on the reference model.
+double difference(const Config& a_config, const Weights& a, const Config& b_config, const Weights& b) {
+  reference::Model first(a_config, a), second(b_config, b);
+  const std::vector<TokenId> ids = some_ids(24, 1, a_config.vocab_size);
+  const reference::Matrix x = first.forward(Span<const TokenId>(ids), 2);
+  const reference::Matrix y = second.forward(Span<const TokenId>(ids), 2);
+  double worst = 0.0;
+  for (std::size_t i = 0; i < x.values.size(); ++i) {
+    const double d = std::abs(double{x.values[i]} - double{y.values[i]});
+    worst = d <= worst ? worst : d;  // a NaN stays
+  }
+  return worst;
+}
+
+std::vector<TokenId> greedy(const Model& model, std::uint32_t seed) {
+  SessionOptions session_options;
+  session_options.threads = 1;
+  session_options.kv_type = simd::KvType::f32;
+  session_options.batch = 8;  // prompts with 15 bits, too
+  Session session(model, session_options);
+  GenerateOptions options;
+  options.max_tokens = 24;
+  options.sampler.temperature = 0.0f;
+  const std::vector<TokenId> ids = some_ids(9, seed, model.config().vocab_size);
+  return session.generate(Span<const TokenId>(ids), {}, options).ids;
+}
+
+/// Damaged weights may give what is no number, which is an error.
+void run_or_refuse(const Model& model) {
+  const std::vector<TokenId> ids = some_ids(9, 1, model.config().vocab_size);
+  SessionOptions options;
+  options.threads = 1;
+  options.context = 32;
+  auto session = Session::create(model, options);
+  if (!session.ok()) return;
+  const auto logits = session->try_logits(Span<const TokenId>(ids));
+  CHECK((logits.ok() || !logits.error().message().empty()));
+}
+
+/// The file, as it lies on the disk.
+void write(const TempFolder& folder, const std::string& name, const ByteVector& bytes) {
+  folder.write(name, std::string(bytes.begin(), bytes.end()));
+}
+
+/// A small file of the samples. Its tokenizer puts a space before texts, as no Gemma's does: that is
+/// written over the end of a table that no Gemma has either.
+ByteVector sample(const std::string& path) {
+  const std::string text = file_text(path);
+  ByteVector bytes(text.begin(), text.end());
+  const tfl::File file = tfl::File::from_bytes(Bytes(bytes), path).value();
+  const Bytes spm = file.metadata("spm_vocab_model").value();
+  const auto begin = static_cast<std::size_t>(spm.data() - bytes.data());
+  const std::uint8_t table[] = {0x12, 0x87, 0xD3, 0x0E};  // field 2 of 240,007 bytes
+  const auto first = bytes.begin() + static_cast<std::ptrdiff_t>(begin);
+  const auto found = std::search(first, bytes.end(), std::begin(table), std::end(table));
+  REQUIRE(found != bytes.end());
+  found[1] -= 2;
+  bytes[begin + spm.size() - 2] = 3 << 3;
+  bytes[begin + spm.size() - 1] = 0;
+  return bytes;
+}
+
+}  // namespace
+
+TEST_CASE("weights of every layout and width are those that the file was made of") {
+  for (const char* name : kModels) {
+    const Model source = golden(name);
+    for (const MediapipeStyle& style : styles()) {
+      CAPTURE(name);
+      CAPTURE(style.gpu);
+      CAPTURE(style.ffn_bits);
+      CAPTURE(style.symmetric);
+      const MediapipeFile file(source, style);
+      CHECK(file.worst_error <= 0.5 + 1e-4);
+      const auto model = load_from(file);
+      REQUIRE_MESSAGE(model.ok(), model.error().message());
+      CHECK(model->config().family == source.config().family);
+      CHECK(model->source().format() == (style.gpu ? "MediaPipe weights for GPUs" : "MediaPipe weights for CPUs"));
+      CHECK(difference(source.config(), file.weights(), model->config(), model->weights()) == 0.0);
+    }
+  }
+}
+
+TEST_CASE("files for CPUs and for GPUs of the same model hold identical integers") {
+  for (const int bits : {8, 4}) {
+    const Model source = golden("gemma2_swa");
+    const auto cpu = load_from(MediapipeFile(source, {false, bits, bits, bits, true, true, ".w"}));
+    const auto gpu = load_from(MediapipeFile(source, {true, bits, bits, bits, true, false, ".linear.w"}));
+    REQUIRE(cpu.ok());
+    REQUIRE_MESSAGE(gpu.ok(), gpu.error().message());
+    std::size_t compared = 0;
+    for (const std::string& name : cpu->source().gguf_names()) {
+      const Bytes a = cpu->source().find_tensor(name)->data, b = gpu->source().find_tensor(name)->data;
+      CHECK(std::equal(a.begin(), a.end(), b.begin(), b.end()));
+      compared += a.size();
+    }
+    CHECK(compared > 30000);
+  }
+}
+
+TEST_CASE("a weight file writes the text of the same weights in a GGUF file") {
+  const TempFolder folder;
+  for (const char* name : kModels) {
+    const Model source = golden(name);
+    for (const MediapipeStyle& style : styles()) {
+      CAPTURE(name);
+      CAPTURE(style.gpu);
+      CAPTURE(style.ffn_bits);
+      CAPTURE(style.symmetric);
+      write(folder, "m.bin", MediapipeFile(source, style).builder.build());
+      const Model model = load(folder.path("m.bin"));
+      REQUIRE(quantize(model, *find_quantize_scheme("f32"), folder.path("m.gguf")).ok());
+      const Model floats = load(folder.path("m.gguf"));
+      CHECK(difference(floats.config(), floats.weights(), model.config(), model.weights()) < 1e-5);
+      for (const std::uint32_t seed : {1u, 2u, 3u}) {
+        const std::vector<TokenId> ids = greedy(model, seed);
+        CHECK_FALSE(ids.empty());
+        CHECK(ids == greedy(floats, seed));
+      }
+    }
+  }
+}
+
+TEST_CASE("weights for CPUs are used in place, those for GPUs are laid out anew with progress") {
+  const TempFolder folder;
+  const Model source = golden("gemma3_swa");
+  write(folder, "cpu.bin", MediapipeFile(source, {}).builder.build());
+  write(folder, "gpu.bin", MediapipeFile(source, {true, 8, 4, 8, true, true, ".w"}).builder.build());
+  std::vector<std::uint64_t> done;
+  std::uint64_t total = 0;
+  LoadOptions options;
+  options.access = FileAccess::map;
+  options.progress = [&](const Progress& p) {
+    CHECK(p.step == "load");
+    done.push_back(p.done);
+    total = p.total;
+    return true;
+  };
+  const Model cpu = load(folder.path("cpu.bin"), options);
+  CHECK(done.empty());
+  CHECK_FALSE(cpu.source().holds_copies());
+  const Model gpu = load(folder.path("gpu.bin"), options);
+  CHECK(gpu.source().holds_copies());
+  CHECK(done.size() == 1 + 7 * source.config().layers.size());
+  CHECK(std::is_sorted(done.begin(), done.end()));
+  CHECK(done.back() == total);
+
+  // Once, however the weights are wanted.
+  for (const FileAccess access : {FileAccess::memory, FileAccess::fastest}) {
+    done.clear();
+    options.access = access;
+    CHECK(greedy(load(folder.path("gpu.bin"), options), 1) == greedy(gpu, 1));
+    CHECK(done.size() == 1 + 7 * source.config().layers.size());
+    CHECK(greedy(load(folder.path("cpu.bin"), options), 1) == greedy(cpu, 1));
+  }
+
+  options.progress = [](const Progress&) { return false; };
+  const auto cancelled = try_load(folder.path("gpu.bin"), options);
+  REQUIRE_FALSE(cancelled.ok());
+  CHECK(cancelled.error().code() == ErrorCode::cancelled);
+}
+
+TEST_CASE("constants that files leave out come from the type of the model") {
+  mediapipe::LlmParameters p;
+  p.vocab_size = 1000;
+  p.width = 2688;
+  p.ffn_width = 64;
+  p.head_dim = 128;
+  p.heads = 16;
+  p.layers = 12;
+  p.activation = 1;
+  const auto config = [&](std::uint32_t type) { return mediapipe::read_config(type, p, "m.bin").value(); };
+  const Config one = config(6);
+  CHECK(one.family == Family::gemma1);
+  CHECK(one.layers[0].kv_heads == 16);
+  CHECK(one.layers[0].window == 0);
+  CHECK(one.attention_scale == doctest::Approx(1.0 / std::sqrt(128.0)));
+  CHECK(one.final_softcap == 0.0f);
+  const Config two = config(18);
+  CHECK(two.layers[0].window == 4096);
+  CHECK(two.layers[1].window == 0);
+  CHECK(two.attention_softcap == 50.0f);
+  CHECK(two.final_softcap == 30.0f);
+  const Config three = config(30);
+  CHECK(three.layers[4].window == 1024);
+  CHECK(three.layers[4].rope_base == 10000.0f);
+  CHECK(three.layers[4].rope_scale == 1.0f);
+  CHECK(three.layers[5].window == 0);
+  CHECK(three.layers[5].rope_base == 1000000.0f);
+  CHECK(three.layers[5].rope_scale == 8.0f);
+  CHECK(three.attention_scale == doctest::Approx(1.0 / std::sqrt(168.0)));
+  CHECK(config(27).layers[0].window == 512);
+  CHECK(config(38).layers[5].rope_scale == 1.0f);
+  p.window = 256;
+  p.local_per_global = 2;
+  p.rope_base = 20000.0f;
+  CHECK(config(27).layers[0].window == 256);
+  CHECK(config(27).layers[2].window == 0);
+  CHECK(config(27).layers[2].rope_base == 20000.0f);
+
+  const auto error = [&](std::uint32_t type) {
+    const auto result = mediapipe::read_config(type, p, "m.bin");
+    return result.ok() ? std::string() : result.error().message();
+  };
+  CHECK_CONTAINS(error(11), "m.bin: holds a model of type 11, which is not one this version runs (6 GEMMA_2B");
+  p.activation = 2;
+  CHECK_CONTAINS(error(6), "LlmParameters has activation 2, expected 1 (GELU)");
+  p.activation = 1;
+  p.layers = 10001;
+  CHECK_CONTAINS(error(6), "num_stacks is 10001; no model has that many layers");
+  p.layers = std::uint64_t{1} << 40;
+  CHECK_CONTAINS(error(6), "num_stacks is 1099511627776; no size of a model is that large");
+}
+
+TEST_CASE("answers end where the file says, and at the end of a turn, which files forget") {
+  const auto model = load_from(MediapipeFile(golden("gemma1_mqa"), {}));
+  REQUIRE(model.ok());
+  const Tokenizer& t = model->tokenizer();
+  CHECK(t.bos() == 2);
+  CHECK(model->is_stop(*t.find("<eos>")));
+  REQUIRE(t.find("<end_of_turn>").has_value());
+  CHECK(model->is_stop(*t.find("<end_of_turn>")));
+  CHECK(model->chat_format() == ChatFormat::gemma1);
+  // Nobody can end a turn by writing so.
+  for (const TokenId id : t.encode("a<end_of_turn>b")) CHECK(id != *t.find("<end_of_turn>"));
+}
+
+TEST_CASE("damaged weights are found by their sums, and named") {
+  MediapipeFile file(golden("gemma1_mqa"), {true, 8, 4, 8, true, true, ".w"});
+  const std::string up = "params.lm.transformer.x_layers_2.ff_layer.ffn_layer1.w";
+  file.builder.find(up).data[100] ^= 0x10;
+  const std::string message = refusal(file.builder);
+  CHECK_CONTAINS(message, "m.bin: tensor '" + up + "' is damaged: the integers of row ");
+  CHECK_CONTAINS(message, "download the file again");
+}
+
+TEST_CASE("what a weight file lacks, or has in another size, is named") {
+  const Model source = golden("gemma1_mqa");
+  const std::string q = "params.lm.transformer.x_layers_1.self_attention.q.w";
+  const auto broken = [&](bool gpu, const std::function<void(TflBuilder&)>& spoil) {
+    MediapipeFile file(source, {gpu, 8, 8, 8, true, true, ".w"});
+    spoil(file.builder);
+    return refusal(file.builder);
+  };
+  const auto without = [&](const std::string& name) {
+    return broken(false, [&](TflBuilder& b) { b.find(name).name = "something else"; });
+  };
+  CHECK_CONTAINS(without(q), "m.bin: tensor '" + q + "' is missing");
+  CHECK_CONTAINS(without(q + "_quantized_scale"), "tensor '" + q + "_quantized_scale' is missing");
+  CHECK_CONTAINS(without("params.lm.final_ln.scale"), "tensor 'params.lm.final_ln.scale' is missing");
+  CHECK_CONTAINS(broken(true, [&](TflBuilder& b) { b.find(q).data.resize(2 * 128 * 64); }),
+                 "tensor '" + q + "' has 16384 bytes, expected 128 x 64 integers of 8 or 4 bits; MediaPipe's "
+                 "converter leaves such a file behind");
+  CHECK_CONTAINS(broken(false, [&](TflBuilder& b) { b.find(q).shape = {64, 128}; }), "has another shape than 128 x 64");
+  CHECK_CONTAINS(broken(false, [&](TflBuilder& b) { b.find(q + "_quantized_scale").data.pop_back(); }),
+                 "has 511 bytes, expected 512, a float32 number for each of 128 rows");
+  CHECK_CONTAINS(broken(false, [&](TflBuilder& b) {
+    std::memset(b.find(q + "_quantized_scale").data.data(), 0xFF, 4);
+  }), "_quantized_scale' holds a value that is not a number");
+  CHECK_CONTAINS(broken(true, [&](TflBuilder& b) { b.find(q + ".sum_i").data.pop_back(); }),
+                 "tensor '" + q + ".sum_i' has 511 bytes, expected 512");
+  CHECK_CONTAINS(broken(false, [&](TflBuilder& b) { b.find("params.lm.final_ln.scale").data.pop_back(); }),
+                 "has 255 bytes, expected 256 for 64 float32 numbers");
+  CHECK_CONTAINS(broken(false, [](TflBuilder& b) { b.metadata[3].data = bytes_of_text("npu"); }),
+                 "metadata 'backend' is 'npu', expected 'cpu' or 'gpu'");
+  CHECK_CONTAINS(broken(false, [](TflBuilder& b) { b.metadata.erase(b.metadata.begin()); }),
+                 "is a TFLite file without the metadata 'odml.infra.proto.LlmParameters'");
+  CHECK_CONTAINS(broken(false, [](TflBuilder& b) { b.metadata.push_back({"lora_rank", 4, {}}); }),
+                 "holds LoRA adapters, not a model");
+  CHECK_CONTAINS(broken(false, [](TflBuilder& b) { b.operators = 1; }), "is a TFLite graph to be run");
+  CHECK_CONTAINS(broken(false, [](TflBuilder& b) { b.metadata[1].data = bytes_of_text("no tokenizer"); }),
+                 "m.bin: metadata 'spm_vocab_model'");
+  // Both may be left out.
+  CHECK(broken(false, [](TflBuilder& b) { b.metadata.resize(2); }) == "(accepted)");
+  CHECK(broken(true, [](TflBuilder& b) { b.metadata.resize(2); }) == "(accepted)");
+}
+
+TEST_CASE("files that are no weight files are told what they are") {
+  const TempFolder folder;
+  const auto error = [&](const std::string& text) {
+    folder.write("m", text);
+    const auto source = open_model(folder.path("m"));
+    REQUIRE_FALSE(source.ok());
+    CHECK_CONTAINS(source.error().message(), "accepted are GGUF files, MediaPipe's weight files");
+    return source.error().message();
+  };
+  CHECK_CONTAINS(error(std::string("\0\0\0\0PK\x03\x04..............", 20)), "is a .task bundle");
+  CHECK_CONTAINS(error(std::string("PK\x03\x04...TF_LITE_PREFILL_DECODE...")), "is a .task bundle");
+  CHECK_CONTAINS(error("LITERTLM........"), "is a .litertlm file of LiteRT-LM");
+  CHECK_CONTAINS(error("<!DOCTYPE html>"), "is not a GGUF file, it begins with '<!DOCTYPE html>': a web page");
+}
+
+TEST_CASE("a weight file with any bit of its head flipped is refused or runs") {
+  for (const bool gpu : {false, true}) {
+    MediapipeFile file(golden("gemma3_swa"), {gpu, 8, 4, 8, true, true, ".w"});
+    ByteVector bytes = file.builder.build();
+    // Tables, then the parameters.
+    const std::size_t head = 200 + static_cast<std::size_t>(
+        tfl::File::from_bytes(Bytes(bytes), "m").value().metadata("odml.infra.proto.LlmParameters")->data() -
+        bytes.data());
+    std::size_t refused = 0, tried = 0;
+    for (std::size_t bit = 0; bit < 8 * head; bit += 7) {
+      CAPTURE(bit);
+      bytes[bit / 8] ^= static_cast<std::uint8_t>(1 << bit % 8);
+      const auto model = try_load_bytes(Bytes(bytes), "m.bin");
+      ++tried;
+      refused += !model.ok();
+      if (model.ok() && tried % 16 == 0) run_or_refuse(*model);
+      bytes[bit / 8] ^= static_cast<std::uint8_t>(1 << bit % 8);
+    }
+    CHECK(refused > tried / 4);
+  }
+}
+
+TEST_CASE("the samples hold the checkpoints that they were made of") {
+  const std::string folder = mediapipe_samples("mini_GEMMA_2B_cpu_int8.bin");
+  if (folder.empty()) return;
+  const struct {
+    const char* name;
+    const char* checkpoint;
+    Family family;
+  } kSamples[] = {{"mini_GEMMA_2B_cpu_int8", "mini_GEMMA_2B_ckpt", Family::gemma1},
+                  {"mini_GEMMA_2B_gpu_int8", "mini_GEMMA_2B_ckpt", Family::gemma1},
+                  {"mini_GEMMA_2B_gpu_int4", "mini_GEMMA_2B_ckpt", Family::gemma1},
+                  {"mini_GEMMA2_2B_cpu_int4", "mini_GEMMA2_2B_ckpt", Family::gemma2},
+                  {"mini_GEMMA2_2B_gpu_int8", "mini_GEMMA2_2B_ckpt", Family::gemma2},
+                  {"mini_GEMMA3_1B_cpu_int8", "mini_GEMMA3_1B_ckpt", Family::gemma3},
+                  {"mini_GEMMA3_1B_gpu_int4", "mini_GEMMA3_1B_ckpt", Family::gemma3}};
+  const TempFolder temp;
+  for (const auto& s : kSamples) {
+    CAPTURE(s.name);
+    write(temp, "m.bin", sample(folder + s.name + ".bin"));
+    const Model model = load(temp.path("m.bin"));
+    CHECK(model.config().family == s.family);
+    const auto checkpoint = safetensors::Folder::open(folder + s.checkpoint).value();
+    std::size_t numbers = 0;
+    double worst = 0.0;
+    for (const std::string& name : model.source().gguf_names()) {
+      const TensorView& tensor = *model.source().find_tensor(name);
+      const std::string own = "model." + huggingface::tensor_name(name, s.family);
+      const TensorView* original = checkpoint.find_tensor(own);
+      REQUIRE_MESSAGE(original != nullptr, own);
+      const WeightMatrix a = matrix_of(tensor), b = matrix_of(*original);
+      REQUIRE(a.rows == b.rows);
+      REQUIRE(a.cols == b.cols);
+      std::vector<float> x(a.cols), y(a.cols);
+      for (std::size_t r = 0; r < a.rows; ++r) {
+        quant::decode_row(a, r, x.data());
+        quant::decode_row(b, r, y.data());
+        for (std::size_t c = 0; c < a.cols; ++c, ++numbers) {
+          const double error = std::abs(double{x[c]} - double{y[c]});
+          if (a.row_scale == nullptr) {
+            CHECK(error == 0.0);
+          } else {
+            worst = (std::max)(worst, error / double{a.row_scale[r]});
+          }
+        }
+      }
+    }
+    CHECK(numbers > 50000);
+    CHECK(worst <= 0.5 + 1e-3);
+    REQUIRE(quantize(model, *find_quantize_scheme("f32"), temp.path("m.gguf")).ok());
+    const Model floats = load(temp.path("m.gguf"));
+    for (const std::uint32_t seed : {1u, 2u, 3u}) CHECK(greedy(model, seed) == greedy(floats, seed));
+  }
+  const auto cpu = mediapipe::Source::open(folder + "mini_GEMMA_2B_cpu_int8.bin").value();
+  const auto gpu = mediapipe::Source::open(folder + "mini_GEMMA_2B_gpu_int8.bin").value();
+  for (const std::string& name : cpu.gguf_names()) {
+    const Bytes a = cpu.find_tensor(name)->data, b = gpu.find_tensor(name)->data;
+    CHECK(std::equal(a.begin(), a.end(), b.begin(), b.end()));
+  }
+  CHECK_CONTAINS(open_model(folder + "gemma3_q8_ekv64.task").error().message(), "is a .task bundle");
+  CHECK_CONTAINS(open_model(folder + "gemma3_q8_ekv64.litertlm").error().message(), "is a .litertlm file");
+}
