@@ -30,7 +30,9 @@ namespace {
 constexpr const char* kModels[] = {"gemma1_mqa", "gemma1_mha", "gemma2_swa", "gemma3_swa", "gemma3_linear8"};
 
 Model golden(const std::string& name) {
-  return load(data_path("golden/" + name + "/model-q8_0.gguf"), {{}, FileAccess::map, {}});
+  LoadOptions options;
+  options.access = FileAccess::map;
+  return load(data_path("golden/" + name + "/model-q8_0.gguf"), options);
 }
 
 std::vector<MediapipeStyle> styles() {

@@ -9,6 +9,7 @@
 
 #include "gemma/formats/gguf.hpp"
 #include "gemma/generate/session.hpp"
+#include "generate/mediapipe_file.hpp"
 #include "temp_folder.hpp"
 #include "test_data.hpp"
 
@@ -97,6 +98,27 @@ TEST_CASE("an OpenCL device writes what the CPU writes") {
   // A conversation goes on where it ended.
   const auto more = cpu.generate(prompt(), {}, greedy());
   CHECK(device.generate(prompt(), {}, greedy()).ids == more.ids);
+}
+
+TEST_CASE("integers with a scale for each row, which kernels do not know, stay on the CPU") {
+  const TempFolder folder;
+  const SessionOptions options = options_of(Backend::automatic, folder);
+  if (!has_device(options)) {
+    MESSAGE("skipped: no OpenCL device here");
+    return;
+  }
+  const MediapipeFile file(gemma::load(data_path("golden/gemma3_swa/model-q8_0.gguf")), {});
+  const gemma::Model model = gemma::load_bytes(file.builder.build(), "m.bin");
+  Session session(model, options);
+  CHECK(session.backend() == "cpu");
+  REQUIRE_FALSE(session.devices().empty());
+  CHECK(session.devices()[0].verdict == gemma::Verdict::unsupported_model);
+  CHECK(contains(session.devices()[0].reason, "there are no kernels for I8 weights"));
+  Session cpu(model, options_of(Backend::cpu, folder));
+  CHECK(session.generate(prompt(), {}, greedy()).ids == cpu.generate(prompt(), {}, greedy()).ids);
+  const auto insisting = Session::create(model, options_of(Backend::opencl, folder));
+  REQUIRE_FALSE(insisting.ok());
+  CHECK(contains(insisting.error().message(), "there are no kernels for I8 weights"));
 }
 
 TEST_CASE("a session's last layers can run on a device, and its first ones on the CPU") {

@@ -145,6 +145,23 @@ class ProgressLine {
   bool shown_ = false;
 };
 
+/// gemma::load(), with a line of progress where weights must be laid out anew.
+inline gemma::Model load_model(const std::string& path, gemma::LoadOptions options) {
+  ProgressLine line("MB");
+  options.progress = [&line](const gemma::Progress& p) {
+    line.update(p.step, p.done / 1000000, p.total / 1000000);
+    return true;
+  };
+  return gemma::load(path, options);
+}
+
+/// The same with the weights in the file, for commands that hardly use them.
+inline gemma::Model load_mapped(const std::string& path) {
+  gemma::LoadOptions options;
+  options.access = gemma::FileAccess::map;
+  return load_model(path, options);
+}
+
 /// The first ctrl-C cancels the session; the second ends the program.
 class Interrupt {
  public:
@@ -234,7 +251,8 @@ struct EngineOptions {
                  "answers, faster on small models, 0.6 bytes of memory more per weight of the head");
   }
   void add_model(CLI::App& app) {
-    app.add_option("MODEL", model, "a GGUF file, or a Hugging Face folder (or a .safetensors file in it)")->required();
+    app.add_option("MODEL", model, "a GGUF file, a weight file of MediaPipe (.bin), or a Hugging Face folder (or a "
+                   ".safetensors file in it)")->required();
     app.add_option("--weights", access,
                    "map: read them from the file as they are used; memory: all at once, laid out as "
                    "this CPU likes it; auto: into memory where that makes decoding faster and a "
@@ -247,7 +265,7 @@ struct EngineOptions {
     gemma::LoadOptions options;
     if (access == "map") options.access = gemma::FileAccess::map;
     if (access == "memory") options.access = gemma::FileAccess::memory;
-    return gemma::load(model, options);
+    return load_model(model, options);
   }
 
   gemma::SessionOptions session_options() const {

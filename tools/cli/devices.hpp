@@ -71,7 +71,7 @@ inline Json devices_json(const DevicesOptions& o) {
   if (o.engine.model.empty()) {
     choice = gemma::choose_opencl_device(gemma::with_environment({}), {});
   } else {
-    const gemma::Model model = gemma::load(o.engine.model, {{}, gemma::FileAccess::map});
+    const gemma::Model model = load_mapped(o.engine.model);
     const gemma::SessionOptions options = o.engine.session_options();
     choice = gemma::choose_opencl_device(model, options);
     json["needed"] = memory_json(gemma::plan_opencl_memory(model, options));

@@ -157,7 +157,7 @@ inline void print_info(const Json& i) {
 }
 
 inline int info(const InfoOptions& o) {
-  const gemma::Model model = gemma::load(o.engine.model, {{}, gemma::FileAccess::map});
+  const gemma::Model model = load_mapped(o.engine.model);
   const Json json = info_json(o, model);
   o.json ? print_json(json) : print_info(json);
   return 0;

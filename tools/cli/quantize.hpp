@@ -45,7 +45,7 @@ inline int quantize(const QuantizeArguments& a) {
   if (!a.force && gemma::path_kind(a.out) == gemma::PathKind::file) {
     throw std::runtime_error(a.out + ": this file exists; --force replaces it");
   }
-  const gemma::Model model = gemma::load(a.model, {{}, gemma::FileAccess::map});
+  const gemma::Model model = load_mapped(a.model);
   const StopFlag stop;
   ProgressLine line("MB");
   gemma::QuantizeOptions options;
@@ -86,7 +86,7 @@ inline void add_quantize(CLI::App& app, Action& action) {
     if (gemma::find_quantize_scheme(text) != nullptr) return {};
     return "'" + text + "' is not a number format to write; there are " + names;
   };
-  sub->add_option("MODEL", a->model, "a GGUF file or a Hugging Face folder")->required();
+  sub->add_option("MODEL", a->model, "a GGUF file, a weight file of MediaPipe (.bin) or a Hugging Face folder")->required();
   sub->add_option("OUT", a->out, "the GGUF file to write")->required();
   sub->add_option("--type", a->scheme, "number format; see below")
       ->check(CLI::Validator(find_fault, ""))

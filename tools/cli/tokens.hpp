@@ -50,7 +50,7 @@ inline Json ids_json(const gemma::Tokenizer& tokenizer, const std::vector<TokenI
 }
 
 inline int tokenize(const TokenizeOptions& o) {
-  const gemma::Model model = gemma::load(o.engine.model, {{}, gemma::FileAccess::map});
+  const gemma::Model model = load_mapped(o.engine.model);
   const gemma::Tokenizer& tokenizer = model.tokenizer();
   gemma::EncodeOptions encode;
   encode.bos = o.bos;
@@ -102,7 +102,7 @@ struct DetokenizeOptions {
 inline int detokenize(const DetokenizeOptions& o) {
   // No ids at all are the empty text.
   const std::vector<TokenId> ids = o.ids.empty() ? std::vector<TokenId>() : parse_ids(o.ids);
-  const gemma::Model model = gemma::load(o.engine.model, {{}, gemma::FileAccess::map});
+  const gemma::Model model = load_mapped(o.engine.model);
   for (const TokenId id : ids) {
     if (static_cast<std::size_t>(id) >= model.tokenizer().vocab_size()) {
       throw std::runtime_error("token id " + std::to_string(id) + " is not in the vocabulary [0, " +

@@ -7,7 +7,6 @@
 #include <cstring>
 #include <string>
 #include <string_view>
-#include <utility>
 
 #include "gemma/base/bytes.hpp"
 #include "gemma/base/error.hpp"
@@ -38,8 +37,8 @@ struct ProtoField {
 class ProtoReader {
  public:
   /// `name`: the file, for messages; `kind`: what the bytes should be, "a SentencePiece model".
-  ProtoReader(Bytes bytes, const std::string& name, std::string kind)
-      : reader_(bytes, name), kind_(std::move(kind)) {}
+  ProtoReader(Bytes bytes, const std::string& name, const char* kind)
+      : reader_(bytes, name), kind_(kind) {}
 
   bool done() const { return reader_.remaining() == 0; }  ///< no field is left
 
@@ -67,9 +66,9 @@ class ProtoReader {
         GEMMA_TRY_ASSIGN(field.value, reader_.read<std::uint32_t>("a number"));
         break;
       }
-      default: return reader_.error("is not " + kind_);
+      default: return reader_.error(std::string("is not ") + kind_);
     }
-    if (field.number == 0) return reader_.error("is not " + kind_);
+    if (field.number == 0) return reader_.error(std::string("is not ") + kind_);
     return field;
   }
 
@@ -86,7 +85,7 @@ class ProtoReader {
 
  private:
   ByteReader reader_;
-  std::string kind_;
+  const char* kind_;
 };
 
 GEMMA_NAMESPACE_END

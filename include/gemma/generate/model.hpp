@@ -35,7 +35,7 @@ struct LoadOptions {
   /// (quant/packed.hpp) gets those of a quantised model instead of a copy of the file.
   FileAccess access = FileAccess::fastest;
   /// Of files that must be laid out anew: MediaPipe's for GPUs. Step "load", in bytes.
-  ProgressFn progress;
+  ProgressFn progress = {};
 };
 
 /// Weights, tokenizer and shape of a model. Never changes; copies share everything; any number of
