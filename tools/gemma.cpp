@@ -24,18 +24,19 @@ int fail(std::string message, int code) {
 }
 
 /// What was wrong about the arguments, and where to read on.
-std::string explain(const CLI::App& app, const CLI::ParseError& error, const char* first) {
+std::string explain(const CLI::App& app, const CLI::ParseError& error, const std::string& first) {
   const auto commands = app.get_subcommands();
   if (commands.empty()) {
-    return std::string("'") + first + "' is no command; `gemma --help` lists them";
+    return "'" + first + "' is no command; `gemma --help` lists them";
   }
   return std::string(error.what()) + "; see `gemma " + commands.front()->get_name() + " --help`";
 }
 
-int parse_and_run(int argc, char** argv) {
+int parse_and_run(std::vector<std::string> arguments) {
   CLI::App app("Run Google's Gemma models on this machine.", "gemma");
   app.set_version_flag("--version", [] { return gemma::build_info(); });
   app.require_subcommand(1);
+  app.allow_windows_style_options(false);  // /folder/model.gguf is a path everywhere
   app.footer("`gemma COMMAND --help` explains a command. A first try:\n"
              "  gemma run model.gguf --prompt 'The capital of France is'");
   cli::Action action;
@@ -50,16 +51,20 @@ int parse_and_run(int argc, char** argv) {
   cli::add_info(app, action);
   cli::add_quantize(app, action);
   cli::add_devices(app, action);
-  if (argc <= 1) {
+  if (arguments.size() <= 1) {
     std::cerr << app.help();
     return kUsageError;
   }
+  const std::string first = arguments[1];
   try {
-    app.parse(argc, argv);
+    // CLI11 takes them from the last to the first, without the program's name.
+    std::reverse(arguments.begin(), arguments.end());
+    arguments.pop_back();
+    app.parse(std::move(arguments));
   } catch (const CLI::ParseError& error) {
     // --help and --version come here, too.
     if (error.get_exit_code() == 0) return app.exit(error);
-    return fail(explain(app, error, argv[1]), kUsageError);
+    return fail(explain(app, error, first), kUsageError);
   }
   return action();
 }
@@ -67,9 +72,9 @@ int parse_and_run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  console::use_binary_streams();
+  const console::Utf8Streams streams;
   try {
-    const int code = parse_and_run(argc, argv);
+    const int code = parse_and_run(console::arguments(argc, argv));
     const bool written = std::fflush(stdout) == 0 && std::ferror(stdout) == 0 && std::cout.flush();
     return written ? code : fail("cannot write to standard output", kRuntimeError);
   } catch (const cli::UsageError& error) {

@@ -20,6 +20,12 @@
 #endif
 #endif
 
+// Highway's foreach_target.h compiles the file that includes it once per target, and the kernels here
+// would be compiled for the first of them only.
+#if defined(HIGHWAY_HWY_FOREACH_TARGET_H_) && (!defined(GEMMA_SEPARATE_COMPILATION) || defined(GEMMA_SRC))
+#error "Use hwy/foreach_target.h in another source file than gemma.hpp, or GEMMA_SEPARATE_COMPILATION."
+#endif
+
 #if !defined(GEMMA_NO_EXCEPTIONS) && !defined(__cpp_exceptions) && !defined(_CPPUNWIND)
 #define GEMMA_NO_EXCEPTIONS
 #endif
@@ -37,6 +43,13 @@
 #define GEMMA_INLINE inline
 #endif
 
+// For functions that are hardly ever called: kept out of their callers, and small.
+#if defined(_MSC_VER) && !defined(__clang__)
+#define GEMMA_COLD __declspec(noinline)
+#else
+#define GEMMA_COLD __attribute__((cold, noinline))
+#endif
+
 // The inline namespace below names the SIMD target, so that two translation units compiled with
 // different -march flags never share a function: the linker would keep one copy of the two, and
 // could give a machine without AVX-512 the AVX-512 one.
@@ -48,7 +61,15 @@
 #if !defined(HWY_DISABLE_PCLMUL_AES) && !defined(HIGHWAY_HWY_DETECT_TARGETS_H_)
 #define HWY_DISABLE_PCLMUL_AES
 #endif
+// The kernels count on vectors of a known size: a machine with SVE runs NEON's.
+#if defined(__ARM_FEATURE_SVE) && !defined(HWY_DISABLED_TARGETS)
+#define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128)
+#endif
 #include "hwy/detect_targets.h"
+#if defined(__ARM_FEATURE_SVE) && \
+    (HWY_STATIC_TARGET & (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128)) != 0
+#error "gemma.hpp has no SVE code: include it before Highway's headers, so that it can choose NEON."
+#endif
 #if HWY_STATIC_TARGET == HWY_AVX3_SPR
 #define GEMMA_ABI_TARGET avx3_spr
 #elif HWY_STATIC_TARGET == HWY_AVX3_ZEN4
@@ -67,8 +88,12 @@
 #define GEMMA_ABI_TARGET sse2
 #elif HWY_STATIC_TARGET == HWY_NEON_BF16
 #define GEMMA_ABI_TARGET neon_bf16
+#elif HWY_STATIC_TARGET == HWY_NEON && defined(__ARM_FEATURE_DOTPROD)
+#define GEMMA_ABI_TARGET neon_dot
 #elif HWY_STATIC_TARGET == HWY_NEON
 #define GEMMA_ABI_TARGET neon
+#elif HWY_STATIC_TARGET == HWY_NEON_WITHOUT_AES && defined(__ARM_FEATURE_DOTPROD)
+#define GEMMA_ABI_TARGET neon_without_aes_dot
 #elif HWY_STATIC_TARGET == HWY_NEON_WITHOUT_AES
 #define GEMMA_ABI_TARGET neon_without_aes
 #elif HWY_STATIC_TARGET == HWY_WASM

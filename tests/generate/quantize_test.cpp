@@ -143,8 +143,9 @@ TEST_CASE("matrices get the format asked for, norms stay floats") {
   const auto made = [&](const char* scheme, bool pure) {
     QuantizeOptions options;
     options.pure = pure;
-    write(golden.model, scheme, folder.path("out.gguf"), options);
-    return gemma::load(folder.path("out.gguf"));
+    const std::string path = folder.path(std::string(scheme) + (pure ? "-pure.gguf" : ".gguf"));
+    write(golden.model, scheme, path, options);
+    return gemma::load(path);
   };
   // Rows of this model are not whole blocks of 256.
   const Model mixed = made("q4_k_m", false);
@@ -224,7 +225,19 @@ TEST_CASE("a model's own file may be replaced, but no part of several") {
   CHECK(file_text(part) == before);
   const TempFolder out;
   out.write("model.gguf", file_text(data_path("tiny-gemma3.gguf")));
-  REQUIRE(quantize(gemma::load(out.path("model.gguf")), scheme, out.path("model.gguf")).ok());
+  const auto replace = [&](gemma::FileAccess access) {
+    gemma::LoadOptions options;
+    options.access = access;
+    const std::string path = out.path("model.gguf");
+    return message_of(quantize(gemma::load(path, options), scheme, path));
+  };
+  CHECK(replace(gemma::FileAccess::memory) == "");
+  const std::string mapped = replace(gemma::FileAccess::map);
+  if (gemma::kMappedFilesCanBeReplaced) {
+    CHECK(mapped == "");
+  } else {
+    CHECK(mapped.find("model.gguf: is the model itself, ") != std::string::npos);
+  }
   CHECK(gemma::try_load(out.path("model.gguf")).ok());
 }
 

@@ -7,66 +7,33 @@ import os
 import re
 import shutil
 import subprocess
-import sys
-import tempfile
-import unittest
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-MODEL = ROOT / "tests/data/tiny-gemma3.gguf"
+from compiling import ROOT, WARNINGS, Case, main, run
+
 HELLO = (ROOT / "examples/01_hello.cpp").read_text(encoding="utf-8")
-HIGHWAY = COMPILER = None  # set at the end of this file
-WARNINGS = ("-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Wconversion", "-Werror")
 
 
-def run(*command, **options):
-    done = subprocess.run([str(part) for part in command], capture_output=True, check=False, **options)
-    if done.returncode != 0:
-        sys.stderr.buffer.write(done.stderr)
-        raise AssertionError(f"{' '.join(map(str, command))} failed with status {done.returncode}")
-    return done.stdout
-
-
-class Case(unittest.TestCase):
-    def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.folder = Path(folder.name)
-
+class SingleFile(Case):
     def amalgamate(self, *options, name="gemma.hpp"):
         """Writes the single file as a project would keep it, and returns its path."""
         run(ROOT / "tools/amalgamate", "-o", self.folder / "third_party" / name, *options,
-            env={**os.environ, "GEMMA_HIGHWAY_DIR": str(HIGHWAY)})
+            env={**os.environ, "GEMMA_HIGHWAY_DIR": str(self.HIGHWAY)})
         return self.folder / "third_party" / name
-
-    def source(self, name, text):
-        file = self.folder / "src" / name
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(text, encoding="utf-8")
-        return file
 
     def hello(self, *before):
         return self.source("hello.cpp", "".join(before) + HELLO.replace("<gemma/gemma.hpp>", '"third_party/gemma.hpp"'))
 
-    def text_of(self, *command):
-        """Compiles the program, and returns what it writes with the model of the tests."""
-        program = self.folder / "program"
-        run(COMPILER, "-std=c++17", "-O0", *command, "-o", program, "-pthread", cwd=self.folder)
-        text = run(program, MODEL)
-        self.assertGreater(len(text), 100)
-        return text
-
     def text_of_headers(self, *flags):
-        return self.text_of("-I", ROOT / "include", "-isystem", HIGHWAY, ROOT / "examples/01_hello.cpp", *flags)
+        return self.text_of(*self.headers(), ROOT / "examples/01_hello.cpp", *flags)
 
 
-class Output(Case):
+class Output(SingleFile):
     def test_the_same_bytes_each_time(self):
         for options in ((), ("--with-highway",)):
             first = self.amalgamate(*options).read_bytes()
             self.assertEqual(first, self.amalgamate(*options).read_bytes())
             self.assertNotIn(str(ROOT).encode(), first)
-            self.assertNotIn(str(HIGHWAY).encode(), first)
+            self.assertNotIn(str(self.HIGHWAY).encode(), first)
 
     def test_says_its_version_and_the_licences(self):
         version = re.findall(r"VERSION_(?:MAJOR|MINOR|PATCH) (\d+)",
@@ -92,21 +59,21 @@ class Output(Case):
         flags_of_builds = ([], ["-march=native"], ["-DGEMMA_DYNAMIC_DISPATCH"], ["-DGEMMA_OPENCL"],
                            ["-DGEMMA_SEPARATE_COMPILATION", "-DGEMMA_SRC"])
         for flags in flags_of_builds:
-            rule = run(COMPILER, "-std=c++17", "-M", "-I", self.folder, *flags, hello).decode()
+            rule = self.compile("-M", "-I", self.folder, *flags, hello).decode()
             files = rule.replace("\\\n", " ").split()[1:]
             self.assertIn("third_party/gemma.hpp", rule)
             self.assertEqual([file for file in files if "hwy" in file or file.startswith(str(ROOT))], [])
 
     def test_without_highway_its_headers_are_read(self):
         self.amalgamate()
-        rule = run(COMPILER, "-std=c++17", "-M", "-I", self.folder, "-isystem", HIGHWAY, self.hello()).decode()
+        rule = self.compile("-M", "-I", self.folder, "-isystem", self.HIGHWAY, self.hello()).decode()
         self.assertIn("hwy/highway.h", rule)
         self.assertNotIn(str(ROOT / "include/gemma"), rule)
 
     def test_another_name(self):
         self.amalgamate(name="llm.hpp")
         unit = self.source("unit.cpp", '#include "third_party/llm.hpp"\nint main() {}\n')
-        run(COMPILER, "-std=c++17", "-fsyntax-only", *WARNINGS, "-I", self.folder, "-isystem", HIGHWAY, unit)
+        self.compile("-fsyntax-only", *WARNINGS, "-I", self.folder, "-isystem", self.HIGHWAY, unit)
 
     def test_what_is_missing_is_said(self):
         done = subprocess.run([ROOT / "tools/amalgamate", "-o", self.folder / "gemma.hpp"], capture_output=True,
@@ -116,14 +83,14 @@ class Output(Case):
         self.assertFalse((self.folder / "gemma.hpp").exists())
 
 
-class Static(Case):
+class Static(SingleFile):
     UNIT = ('#include "third_party/gemma.hpp"\nstd::string other_unit();\n'
             "std::string other_unit() { return gemma::build_info(); }\n")
     USE = "#include <string>\nstd::string other_unit();\nextern const bool linked;\nconst bool linked = !other_unit().empty();\n"
 
     def test_same_text_as_with_the_headers(self):
         expected = self.text_of_headers("-march=native")
-        for options, flags in (((), ["-isystem", HIGHWAY]), (("--with-highway",), [])):
+        for options, flags in (((), ["-isystem", self.HIGHWAY]), (("--with-highway",), [])):
             shutil.rmtree(self.folder / "third_party", ignore_errors=True)
             self.amalgamate(*options)
             # Two translation units include it, and without the flags' warnings.
@@ -131,12 +98,12 @@ class Static(Case):
                 self.hello(self.USE), self.source("unit.cpp", self.UNIT), "-I", ".", "-march=native", *WARNINGS, *flags))
 
 
-class Dynamic(Case):
+class Dynamic(SingleFile):
     def test_same_text_as_with_the_headers(self):
         expected = self.text_of_headers("-DGEMMA_DYNAMIC_DISPATCH")
         self.amalgamate()
         self.assertEqual(expected, self.text_of(
-            self.hello(), "-I", ".", "-DGEMMA_DYNAMIC_DISPATCH", *WARNINGS, "-isystem", HIGHWAY))
+            self.hello(), "-I", ".", "-DGEMMA_DYNAMIC_DISPATCH", *WARNINGS, "-isystem", self.HIGHWAY))
         # With Highway folded in, and compiled once for the whole program.
         self.amalgamate("--with-highway")
         bodies = self.source("bodies.cpp", '#define GEMMA_SRC\n#include "third_party/gemma.hpp"\n')
@@ -145,5 +112,4 @@ class Dynamic(Case):
 
 
 if __name__ == "__main__":
-    HIGHWAY, COMPILER = Path(sys.argv[1]), sys.argv[2]
-    unittest.main(argv=[sys.argv[0], *sys.argv[3:]])
+    main()

@@ -151,6 +151,17 @@ class Tokens(Case):
             self.assertEqual(done.returncode, 1)
             self.assertIn(b"line 2", done.stderr)
 
+    def test_names_of_files_are_utf8(self):
+        with tempfile.TemporaryDirectory() as folder:
+            text, model = (os.path.join(folder, "caf\u00e9 \u65e5\u672c" + ending) for ending in (".txt", ".gguf"))
+            with open(text, "w") as file:
+                file.write("hello")
+            self.assertEqual(self.out("tokenize", MODEL, "--file", text), self.out("tokenize", MODEL, "--text", "hello"))
+            self.assertIn(text.encode(), self.out("quantize", MODEL, model).replace(b".gguf", b".txt"))
+            self.assertTrue(os.path.exists(model))
+            self.assertEqual(self.json("info", model, "--json")["family"], "Gemma 3")
+            self.fails(1, os.path.join(folder, "\u00e9"), "info", os.path.join(folder, "\u00e9"))
+
     def test_empty_text(self):
         self.assertEqual(self.out("tokenize", MODEL, "--text", ""), b"\n")
         self.assertEqual(self.out("detokenize", MODEL, "--ids", ""), b"")

@@ -62,7 +62,7 @@ class Conversation {
   void save(const std::string& path) const {
     Json json = Json::array();
     for (const auto& [role, text] : turns_) json.push_back({{"role", role}, {"content", text}});
-    std::ofstream file(path, std::ios::binary);
+    std::ofstream file(file_path(path), std::ios::binary);
     file << json.dump(1, ' ', false, Json::error_handler_t::replace) << '\n';
     if (!file.flush()) throw std::runtime_error(path + ": cannot write this file");
     std::cout << "saved " << turns_.size() << " turns to " << path << '\n';
@@ -113,7 +113,8 @@ inline void chat_command(Conversation& chat, const std::string& line) {
                  "/load FILE    go on with a saved one\n"
                  "/stats        speed and room left\n"
                  "/help         this list\n"
-                 "ctrl-C stops an answer; ctrl-D ends the program\n";
+                 "ctrl-C stops an answer; "
+              << console::kEndKeys << " ends the program\n";
   }
 }
 
@@ -126,9 +127,9 @@ inline int chat(const ChatOptions& o) {
   remark_on_chat_format(model);
   Conversation conversation(model, o);
   std::cout << "Chat with " << gemma::family_name(model.config().family)
-            << "; /help lists the commands, ctrl-D ends.\n";
+            << "; /help lists the commands, " << console::kEndKeys << " ends.\n";
   std::signal(SIGINT, SIG_IGN);  // ctrl-C stops an answer, never the conversation
-  for (std::string line; std::cout << "> " << std::flush && std::getline(std::cin, line);) {
+  for (std::string line; std::cout << "> " << std::flush && console::read_line(line);) {
     if (line.empty()) continue;
     try {
       line[0] == '/' ? chat_command(conversation, line) : conversation.say(line);

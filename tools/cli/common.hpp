@@ -9,6 +9,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <functional>
 #include <iostream>
@@ -45,10 +46,15 @@ inline double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
+/// A path that is given in UTF-8.
+inline std::filesystem::path file_path(const std::string& utf8) {
+  return std::filesystem::u8path(utf8);
+}
+
 /// "-" is standard input.
 inline std::string read_file(const std::string& path) {
   std::ifstream file;
-  if (path != "-") file.open(path, std::ios::binary);
+  if (path != "-") file.open(file_path(path), std::ios::binary);
   if (!file) throw std::runtime_error(path + ": cannot open this file; does it exist?");
   std::istream& in = path == "-" ? std::cin : file;
   std::string text;

@@ -29,6 +29,7 @@ float derived_attention_scale(const Config& config);
 /// The file's tensors, for bind_weights().
 class FileTensors final : public TensorSource {
  public:
+  /// Refers to the file, which must outlive it.
   explicit FileTensors(const File& file) : file_(file) {}
   const TensorView* find_tensor(const std::string& name) const override {
     return file_.find_tensor(name);

@@ -25,6 +25,7 @@
 
 GEMMA_NAMESPACE_BEGIN
 
+/// What loading tells, and how it takes the weights.
 struct LoadOptions {
   LogFn log;  ///< remarks about the file, such as an unknown chat template
   /// How to have the weights. Unless it is `map`, a CPU that multiplies packed weights faster
@@ -36,19 +37,20 @@ struct LoadOptions {
 /// threads and sessions may use it at once.
 class Model {
  public:
-  const Config& config() const { return data_->config; }
-  const Weights& weights() const { return data_->weights; }
-  const Tokenizer& tokenizer() const { return data_->tokenizer; }
+  const Config& config() const { return data_->config; }           ///< sizes and constants
+  const Weights& weights() const { return data_->weights; }        ///< views of memory or files
+  const Tokenizer& tokenizer() const { return data_->tokenizer; }  ///< lives as long as a copy does
   /// The files it came from.
   const ModelSource& source() const { return *data_->source; }
-  const std::string& path() const { return data_->path; }
+  const std::string& path() const { return data_->path; }  ///< as it was given to load()
 
   /// Tokens that end an answer: those the file names, and the family's end-of-turn token.
   const std::vector<TokenId>& stop_ids() const { return data_->stop_ids; }
-  bool is_stop(TokenId id) const;
+  bool is_stop(TokenId id) const;  ///< whether it is one of stop_ids()
 
   /// The turn format for chat, and why it was chosen if the file's own template is not known.
   ChatFormat chat_format() const { return data_->chat_format; }
+  /// One sentence; empty if the template is known or there is none.
   const std::string& chat_format_remark() const { return data_->chat_remark; }
 
   /// The KV cache type that loses nothing the weights have: float32 for float32 weights, else
@@ -123,6 +125,7 @@ inline Model load_bytes(Bytes file, const std::string& name, const LoadOptions& 
                         std::shared_ptr<const void> owner = nullptr) {
   return try_load_bytes(file, name, options, std::move(owner)).value();
 }
+/// The same; the model keeps the buffer.
 inline Model load_bytes(std::vector<std::uint8_t>&& file, const std::string& name,
                         const LoadOptions& options = {}) {
   return try_load_bytes(std::move(file), name, options).value();

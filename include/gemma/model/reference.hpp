@@ -12,6 +12,7 @@
 
 #include "gemma/base/span.hpp"
 #include "gemma/model/config.hpp"
+#include "gemma/model/experts.hpp"
 #include "gemma/model/family.hpp"
 #include "gemma/model/rope.hpp"
 #include "gemma/model/weights.hpp"
@@ -22,13 +23,14 @@ namespace reference {
 
 /// One row of numbers per token: [rows, cols].
 struct Matrix {
-  std::size_t rows = 0;
-  std::size_t cols = 0;
-  std::vector<float> values;
+  std::size_t rows = 0;       ///< tokens
+  std::size_t cols = 0;       ///< numbers per token
+  std::vector<float> values;  ///< [rows, cols], row-major
 
+  /// r rows of c zeros.
   Matrix(std::size_t r, std::size_t c) : rows(r), cols(c), values(r * c) {}
-  float* row(std::size_t r) { return values.data() + r * cols; }
-  const float* row(std::size_t r) const { return values.data() + r * cols; }
+  float* row(std::size_t r) { return values.data() + r * cols; }              ///< [cols]
+  const float* row(std::size_t r) const { return values.data() + r * cols; }  ///< [cols]
 };
 
 /// Σ a_i b_i. Sixteen running sums instead of one let the compiler use the vector unit.
@@ -472,11 +474,8 @@ class Model {
     rms_norm(input.row(0), config_.width, w.router_norm, config_.norm_eps);
     std::vector<float> p = matmul(w.router, input).values;
     softmax(p);
-    std::vector<std::size_t> order(p.size());
-    for (std::size_t e = 0; e < order.size(); ++e) order[e] = e;
-    std::stable_sort(order.begin(), order.end(),
-                     [&](std::size_t a, std::size_t b) { return p[a] > p[b]; });
-    order.resize(config_.experts_used);
+    const std::vector<std::size_t> order =
+        likeliest_experts(p.data(), p.size(), config_.experts_used);
     float sum = 0.0f;
     for (const std::size_t e : order) sum += p[e];
     std::vector<std::pair<std::size_t, float>> chosen;

@@ -18,7 +18,7 @@ namespace HWY_NAMESPACE {
 #if HWY_ARCH_X86
 inline constexpr bool kHasQuads = HWY_TARGET <= HWY_AVX3_DL;
 inline constexpr bool kSignedCodes = false;
-#elif HWY_ARCH_ARM_A64 && defined(__ARM_FEATURE_DOTPROD)
+#elif GEMMA_SIMD_NEON_DOT
 inline constexpr bool kHasQuads = true;
 inline constexpr bool kSignedCodes = true;
 #else
@@ -32,12 +32,11 @@ inline constexpr bool kHasPairs = HWY_ARCH_X86 && HWY_TARGET <= HWY_SSSE3 && !kH
 
 /// sum[i] += Σ of 4 products. Codes are signed where kSignedCodes.
 HWY_INLINE VI32 add_quads(VU8 codes, VI8 x, VI32 sum) {
-  const DI32 d;
-  if constexpr (kSignedCodes) {
-    return hn::SumOfMulQuadAccumulate(d, hn::BitCast(DI8(), codes), x, sum);
-  } else {
-    return hn::SumOfMulQuadAccumulate(d, codes, x, sum);
-  }
+#if GEMMA_SIMD_NEON_DOT
+  return VI32(vdotq_s32(sum.raw, hn::BitCast(DI8(), codes).raw, x.raw));
+#else
+  return hn::SumOfMulQuadAccumulate(DI32(), codes, x, sum);
+#endif
 }
 
 /// Four bytes of x in all lanes.

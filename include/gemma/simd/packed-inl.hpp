@@ -105,8 +105,8 @@ class PackedBlock {
       unroll<kGroups>([&](auto g) GEMMA_INLINE_LAMBDA {
         constexpr int kUp = 24 - 8 * static_cast<int>(decltype(g)::value % 4);
         const VI32 word = hn::BitCast(DI32(), load(Layout::kScales, g / 4));
-        const VI32 byte = hn::ShiftRight<24>(hn::ShiftLeft<kUp>(word));
-        scale[g] = hn::Mul(hn::ConvertTo(DF(), byte), factor);
+        const VI32 own = hn::ShiftRight<24>(hn::ShiftLeft<kUp>(word));
+        scale[g] = hn::Mul(hn::ConvertTo(DF(), own), factor);
       });
     } else {
       const VF min_factor = load_halves(Layout::kMin);
@@ -209,7 +209,7 @@ HWY_INLINE void multiply_packed(const std::uint8_t* group, std::size_t cols, con
 }
 
 template <class Format, std::size_t kCount>
-HWY_INLINE void packed_tokens(const MatmulArgs& a, std::size_t row_begin, std::size_t row_end,
+inline HWY_NOINLINE void packed_tokens(const MatmulArgs& a, std::size_t row_begin, std::size_t row_end,
                               std::size_t token) {
   constexpr std::size_t kRows = kPackedRows;
   FineInput x[kCount];

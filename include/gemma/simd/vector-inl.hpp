@@ -13,7 +13,29 @@
 #include <utility>
 
 #include "gemma/config.hpp"
+// These headers say std::min, where <windows.h> may have made a macro of min.
+#pragma push_macro("min")
+#pragma push_macro("max")
+#undef min
+#undef max
+#include "hwy/cache_control.h"
 #include "hwy/highway.h"
+#pragma pop_macro("min")
+#pragma pop_macro("max")
+
+// NEON with dot products is no target of Highway's but beside bfloat16. Where the target is chosen at
+// run time, NEON with AES, which no kernel uses, stands for it: detect_targets() asks for both, and for
+// all of Armv8.2.
+#undef GEMMA_SIMD_NEON_DOT
+#if defined(GEMMA_DYNAMIC_DISPATCH) && HWY_TARGET == HWY_NEON && HWY_TARGET != HWY_STATIC_TARGET
+#undef HWY_TARGET_STR
+#define HWY_TARGET_STR "arch=armv8.2-a+dotprod" HWY_TARGET_STR_NEON
+#define GEMMA_SIMD_NEON_DOT 1
+#elif HWY_ARCH_ARM_A64 && (defined(__ARM_FEATURE_DOTPROD) || HWY_TARGET == HWY_NEON_BF16)
+#define GEMMA_SIMD_NEON_DOT 1
+#else
+#define GEMMA_SIMD_NEON_DOT 0
+#endif
 
 HWY_BEFORE_NAMESPACE();
 GEMMA_NAMESPACE_BEGIN
@@ -45,17 +67,22 @@ using VI8 = hn::Vec<DI8>;
 using VU32 = hn::Vec<DU32>;
 using VU8 = hn::Vec<DU8>;
 
-/// Indices for hn::TableLookupLanes(). In debug builds hn::IndicesFromVec() checks them with a function of
-/// Highway's library, which is not linked.
-template <class D, class V>
-HWY_INLINE auto table_indices(D d, V indices) {
-  return decltype(hn::IndicesFromVec(d, indices)){indices.raw};
-}
-
 /// Lanes of a float vector: 16 with AVX-512, 8 with AVX2, 4 elsewhere.
 inline constexpr std::size_t kLanes = hn::MaxLanes(DF());
 /// Bytes of a vector.
 inline constexpr std::size_t kBytes = hn::MaxLanes(DU8());
+
+/// Indices for hn::TableLookupLanes(). In debug builds hn::IndicesFromVec() checks them with a function of
+/// Highway's library, which is not linked. Vectors of 64 bytes, the only ones whose indices are looked
+/// up, take them as they are.
+template <class D, class V>
+HWY_INLINE auto table_indices(D d, V indices) {
+  if constexpr (kBytes == 64) {
+    return decltype(hn::IndicesFromVec(d, indices)){indices.raw};
+  } else {
+    return hn::IndicesFromVec(d, indices);
+  }
+}
 
 template <class F, std::size_t... kIndices>
 HWY_INLINE void unroll(const F& f, std::index_sequence<kIndices...>) {

@@ -13,16 +13,6 @@ namespace detail {
 
 #if defined(_WIN32)
 
-inline std::string utf8(const std::wstring& wide) {
-  const auto units = static_cast<int>(wide.size());
-  const auto convert = [&](char* out, int room) {
-    return WideCharToMultiByte(CP_UTF8, 0, wide.data(), units, out, room, nullptr, nullptr);
-  };
-  std::string text(static_cast<std::size_t>((std::max)(convert(nullptr, 0), 0)), '\0');
-  convert(text.data(), static_cast<int>(text.size()));
-  return text;
-}
-
 inline void create_folder(const std::string& path) {
   CreateDirectoryW(wide_path(path).c_str(), nullptr);
 }

@@ -2,23 +2,9 @@
 #ifndef GEMMA_BASE_IMPL_FILE_WINDOWS_INL_HPP_
 #define GEMMA_BASE_IMPL_FILE_WINDOWS_INL_HPP_
 
-#if !defined(NOMINMAX)
-#define NOMINMAX
-#define GEMMA_UNDEF_NOMINMAX
-#endif
-#if !defined(WIN32_LEAN_AND_MEAN)
-#define WIN32_LEAN_AND_MEAN
-#define GEMMA_UNDEF_WIN32_LEAN_AND_MEAN
-#endif
-#include <windows.h>
-#if defined(GEMMA_UNDEF_NOMINMAX)
-#undef NOMINMAX
-#undef GEMMA_UNDEF_NOMINMAX
-#endif
-#if defined(GEMMA_UNDEF_WIN32_LEAN_AND_MEAN)
-#undef WIN32_LEAN_AND_MEAN
-#undef GEMMA_UNDEF_WIN32_LEAN_AND_MEAN
-#endif
+#include <fcntl.h>
+#include <io.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <cstddef>
@@ -28,21 +14,10 @@
 
 #include "gemma/base/file.hpp"
 #include "gemma/base/impl/file_error-inl.hpp"
+#include "gemma/base/impl/windows-inl.hpp"
 
 GEMMA_NAMESPACE_BEGIN
 namespace detail {
-
-/// A path as UTF-16; empty if it is not valid UTF-8, or too long.
-inline std::wstring wide_path(const std::string& path) {
-  if (path.size() > 32767) return {};
-  const auto bytes = static_cast<int>(path.size());
-  const auto convert = [&](wchar_t* out, int room) {
-    return MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, path.data(), bytes, out, room);
-  };
-  std::wstring wide(static_cast<std::size_t>((std::max)(convert(nullptr, 0), 0)), L'\0');
-  convert(wide.data(), static_cast<int>(wide.size()));
-  return wide;
-}
 
 /// A file open for reading.
 class SystemFile {
@@ -126,8 +101,18 @@ class SystemFile {
   }
   static void unmap(const std::uint8_t* data, std::size_t /*size*/) { UnmapViewOfFile(data); }
 
-  /// PrefetchVirtualMemory would do it, but older SDKs lack it.
-  static void will_need(const std::uint8_t*, std::size_t) {}
+  static void will_need(const std::uint8_t* data, std::size_t size) {
+    // PrefetchVirtualMemory(), which Windows 7 lacks.
+    struct Range {
+      void* address;
+      SIZE_T bytes;
+    };
+    using Prefetch = BOOL(WINAPI*)(HANDLE, ULONG_PTR, Range*, ULONG);
+    const FARPROC found = GetProcAddress(GetModuleHandleW(L"kernel32.dll"), "PrefetchVirtualMemory");
+    if (found == nullptr) return;
+    Range range{const_cast<std::uint8_t*>(data), size};
+    reinterpret_cast<Prefetch>(reinterpret_cast<void (*)()>(found))(GetCurrentProcess(), 1, &range, 0);
+  }
   static void dont_need(const std::uint8_t*, std::size_t) {}
 
  private:
@@ -143,7 +128,10 @@ class SystemFile {
 
 /// A new file; null, with errno EEXIST, if there is one already.
 inline std::FILE* open_new_file(const std::string& path) {
-  return _wfopen(wide_path(path).c_str(), L"wbx");
+  // Not by _wfopen(): before the universal C runtime its mode has no "x".
+  const int file = _wopen(wide_path(path).c_str(), _O_CREAT | _O_EXCL | _O_WRONLY | _O_BINARY,
+                          _S_IREAD | _S_IWRITE);
+  return file < 0 ? nullptr : _fdopen(file, "wb");
 }
 
 inline void remove_file(const std::string& path) { DeleteFileW(wide_path(path).c_str()); }

@@ -27,7 +27,7 @@ GEMMA_INLINE Result<OutputFile> OutputFile::create(const std::string& path) {
     if (file != nullptr) return OutputFile(path, std::move(part), file);
     if (errno != EEXIST) break;
   }
-  return detail::system_error(path, "cannot write", errno);
+  return detail::errno_error(path, "cannot write", errno);
 }
 
 GEMMA_INLINE OutputFile::~OutputFile() {
@@ -38,7 +38,7 @@ GEMMA_INLINE OutputFile::~OutputFile() {
 
 GEMMA_INLINE Status OutputFile::write(Bytes bytes) {
   if (std::fwrite(bytes.data(), 1, bytes.size(), file_.get()) != bytes.size()) {
-    return detail::system_error(path_, "cannot write at offset " + std::to_string(size_), errno);
+    return detail::errno_error(path_, "cannot write at offset " + std::to_string(size_), errno);
   }
   size_ += bytes.size();
   return {};
@@ -47,7 +47,7 @@ GEMMA_INLINE Status OutputFile::write(Bytes bytes) {
 GEMMA_INLINE Status OutputFile::commit() {
   // What fclose() still has to write may not fit the disk.
   if (std::fclose(file_.release()) != 0) {
-    const Error error = detail::system_error(path_, "cannot write", errno);
+    const Error error = detail::errno_error(path_, "cannot write", errno);
     detail::remove_file(part_);
     return error;
   }

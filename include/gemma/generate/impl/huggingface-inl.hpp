@@ -318,12 +318,13 @@ GEMMA_INLINE std::vector<std::string> Source::gguf_names() const {
   std::vector<std::string> names;
   for (const auto& [name, tensor] : index_) names.push_back(name);
   for (const auto& [name, tensor] : dense_) names.push_back(name);
-  // By the number of the layer first; what is outside the layers, before.
+  // By the number of the layer, then by name; what is outside the layers, before.
   const auto layer = [](const std::string& name) {
     return name.compare(0, 4, "blk.") == 0 ? std::atoi(name.c_str() + 4) : -1;
   };
-  std::stable_sort(names.begin(), names.end(), [&](const std::string& a, const std::string& b) {
-    return layer(a) < layer(b);
+  std::sort(names.begin(), names.end(), [&](const std::string& a, const std::string& b) {
+    const int first = layer(a), second = layer(b);
+    return first != second ? first < second : a < b;
   });
   return names;
 }

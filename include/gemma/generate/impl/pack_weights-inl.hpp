@@ -50,7 +50,7 @@ class PackedWeights {
       if (quant::can_pack(*m)) list.push_back(m);
     }
     const auto by_place = [](const WeightMatrix* a, const WeightMatrix* b) { return a->data < b->data; };
-    std::stable_sort(list.begin(), list.end(), by_place);
+    std::sort(list.begin(), list.end(), by_place);
     const auto is_new = [&](std::size_t i) { return i == 0 || list[i]->data != list[i - 1]->data; };
     std::size_t bytes = 0;
     for (std::size_t i = 0; i < list.size(); ++i) bytes += is_new(i) ? padded(*list[i]) : 0;

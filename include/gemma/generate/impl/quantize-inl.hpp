@@ -306,12 +306,16 @@ GEMMA_INLINE Result<QuantizeReport> quantize(const Model& model, const QuantizeS
                                              const QuantizeOptions& options) {
   constexpr std::uint32_t kQuantizationVersion = 2;  // of ggml's block layouts
   const std::vector<std::string> files = model.source().files();
-  const bool whole = model.source().gguf_file() != nullptr && files.size() == 1;
+  const gguf::File* gguf = model.source().gguf_file();
+  const bool whole = gguf != nullptr && files.size() == 1;
+  const bool mapped = whole && gguf->mapping() != nullptr && gguf->mapping()->is_mapped();
   for (const std::string& file : files) {
-    if (!whole && same_file(file, path)) {
-      return Error(ErrorCode::invalid_argument,
-                   path + ": is a part of the model itself; give another name");
-    }
+    if (whole && (kMappedFilesCanBeReplaced || !mapped)) break;
+    if (!same_file(file, path)) continue;
+    return Error(ErrorCode::invalid_argument,
+                 path + (whole ? ": is the model itself, which this system does not replace while it "
+                                 "is mapped; give another name, or load it with FileAccess::memory"
+                               : ": is a part of the model itself; give another name"));
   }
   GEMMA_TRY_ASSIGN(gguf::Metadata metadata, detail::metadata_of(model));
   metadata.add_uint("general.quantization_version", kQuantizationVersion);

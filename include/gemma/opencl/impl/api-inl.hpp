@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <system_error>
 #include <utility>
 
 #include "gemma/base/file.hpp"
@@ -27,7 +26,7 @@ using AnyFunction = void (*)();
 inline void* open_library(const std::string& name, std::string& why) {
   const HMODULE library = LoadLibraryW(gemma::detail::wide_path(name).c_str());
   if (library == nullptr) {
-    why = std::system_category().message(static_cast<int>(GetLastError()));
+    why = gemma::detail::windows_message(GetLastError());
   }
   return reinterpret_cast<void*>(library);
 }

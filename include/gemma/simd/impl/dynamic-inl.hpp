@@ -9,7 +9,8 @@
 #endif
 
 // Each target costs compile time: the baseline, SSE4, AVX2, and AVX-512 with VNNI; on
-// Arm the baseline and the one with dot products.
+// Arm the baseline and those with dot products. The kernels count on vectors of a known size, which
+// SVE's are not.
 #if !defined(HWY_DISABLE_PCLMUL_AES)
 #define HWY_DISABLE_PCLMUL_AES
 #endif
@@ -97,10 +98,13 @@ inline std::int64_t detect_targets() {
   const unsigned long caps = getauxval(AT_HWCAP);
   const unsigned long caps2 = getauxval(AT_HWCAP2);
   const bool aes = (caps >> 3 & 1) != 0;
-  const bool half = (caps >> 10 & 1) != 0;   // ASIMDHP
-  const bool dot = (caps >> 20 & 1) != 0;    // ASIMDDP
+  const bool half = (caps >> 10 & 1) != 0;  // ASIMDHP
+  const bool dot = (caps >> 20 & 1) != 0;   // ASIMDDP
   const bool bf16 = (caps2 >> 14 & 1) != 0;
-  return HWY_NEON_WITHOUT_AES | (aes ? HWY_NEON : 0) |
+  // What compilers may use in Armv8.2: CRC32, ATOMICS, ASIMDRDM.
+  const bool v82 = (caps >> 7 & 1) != 0 && (caps >> 8 & 1) != 0 && (caps >> 12 & 1) != 0;
+  // HWY_NEON is compiled with dot products: see vector-inl.hpp.
+  return HWY_NEON_WITHOUT_AES | (aes && dot && v82 ? HWY_NEON : 0) |
          (aes && half && dot && bf16 ? HWY_NEON_BF16 : 0);
 }
 

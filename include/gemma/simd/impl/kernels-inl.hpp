@@ -10,9 +10,6 @@
 #else
 
 #include "gemma/simd/table-inl.hpp"
-#if HWY_TARGET != HWY_STATIC_TARGET
-#error "Include <gemma/gemma.hpp> before your own use of hwy/foreach_target.h in this file."
-#endif
 
 GEMMA_NAMESPACE_BEGIN
 namespace simd {

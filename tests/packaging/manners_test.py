@@ -1,0 +1,178 @@
+#!/usr/bin/env python3
+"""Tests of how gemma.hpp behaves in programs of others: units with other options, other -march, other uses of Highway.
+
+manners_test.py HIGHWAY COMPILER GROUP: HIGHWAY is the folder of Highway's headers, GROUP one of the classes below.
+"""
+import itertools
+import platform
+import re
+import unittest
+
+from compiling import MODEL, WARNINGS, Case, main, run
+
+# A unit with a function NAME, which prints one line: its name, what its build is, and what the model writes, as ids.
+UNIT = r"""
+#include "gemma/gemma.hpp"
+#include <cstdio>
+void NAME(const char* path);
+void NAME(const char* path) {
+  auto model = gemma::try_load(path);
+  gemma::SessionOptions session_options;
+  session_options.backend = gemma::Backend::cpu;
+  session_options.threads = 2;
+  auto session = gemma::Session::create(*model, session_options);
+  gemma::GenerateOptions options;
+  options.max_tokens = 24;
+  options.sampler.temperature = 0.0f;
+  auto result = session->try_generate("The capital of", {}, options);
+  std::printf("NAME|%s|", gemma::build_info().c_str());
+  for (gemma::TokenId id : result->ids) std::printf(" %d", static_cast<int>(id));
+  std::printf("\n");
+}
+"""
+
+# A unit of a program's own kernels, on every target that Highway knows, with gemma.hpp before or after them.
+KERNELS = r"""
+#include <string>
+@BEFORE@
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "src/@NAME@.cpp"
+#include "hwy/foreach_target.h"
+#include "hwy/highway.h"
+@AFTER@
+HWY_BEFORE_NAMESPACE();
+namespace user {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+float sum(const float* x) {
+  const hn::ScalableTag<float> d;
+  return hn::ReduceSum(d, hn::LoadU(d, x));
+}
+}
+}
+HWY_AFTER_NAMESPACE();
+#if HWY_ONCE
+std::string @NAME@();
+std::string @NAME@() {
+  float x[64] = {1};
+  return user::HWY_NAMESPACE::sum(x) == 1.0f ? hwy::TargetName(HWY_TARGET) : "";
+}
+#endif
+"""
+
+
+class Program(Case):
+    def unit(self, name, *flags):
+        """Compiles UNIT as a function of that name, and returns the object file."""
+        file = self.folder / (name + ".o")
+        self.compile("-O0", "-c", *WARNINGS, *self.headers(), *flags, self.source(name + ".cpp", UNIT.replace("NAME", name)),
+                     "-o", file)
+        return file
+
+    def said(self, objects, *flags):
+        """Links the units in this order, calls each one, and returns {name: (build, ids)}."""
+        names = [path.stem for path in objects]
+        calls = self.source("main.cpp", "".join(f"void {name}(const char*);\n" for name in names) +
+                            "int main(int, char** argv) { " + " ".join(f"{name}(argv[1]);" for name in names) + " }\n")
+        self.compile(*flags, calls, *objects, "-o", "program", "-pthread", "-ldl")
+        said = {name: (build, ids) for name, build, ids in
+                (line.split("|") for line in run(self.folder / "program", MODEL).decode().splitlines())}
+        self.assertEqual(list(said), names)
+        for _, ids in said.values():
+            self.assertEqual(len(ids.split()), 24)
+        return said
+
+
+class Options(Program):
+    def test_units_with_different_options_share_a_program(self):
+        units = {"plain": [], "opencl": ["-DGEMMA_OPENCL"], "huggingface": ["-DGEMMA_HUGGINGFACE"],
+                 "no_exceptions": ["-fno-exceptions", "-fno-rtti"], "newer": ["-std=c++20"]}
+        objects = [self.unit(name, "-march=native", *flags) for name, flags in units.items()]
+        said = self.said(objects)
+        self.assertEqual({ids for _, ids in said.values()}, {said["plain"][1]})
+        self.assertIn("OpenCL on", said["opencl"][0])
+        self.assertIn("OpenCL off", said["plain"][0])
+
+
+@unittest.skipUnless(platform.machine() in ("x86_64", "AMD64"), "for x86")
+class March(Program):
+    def test_each_unit_keeps_its_target_in_any_order(self):
+        levels = {"sse4": "-march=x86-64-v2", "avx2": "-march=x86-64-v3", "dispatched": "-DGEMMA_DYNAMIC_DISPATCH"}
+        with open("/proc/cpuinfo", encoding="ascii") as file:
+            if " avx2 " not in file.read():
+                self.skipTest("this CPU has no AVX2")
+        objects = [self.unit(name, flag) for name, flag in levels.items()]
+        alone = {path.stem: self.said([path])[path.stem] for path in objects}
+        self.assertIn("SIMD SSE4 (static)", alone["sse4"][0])
+        self.assertIn("SIMD AVX2 (static)", alone["avx2"][0])
+        self.assertIn("(chosen at run time)", alone["dispatched"][0])
+        for order in itertools.permutations(objects):
+            self.assertEqual(self.said(order), alone)
+
+
+class Highway(Case):
+    """A program's own kernels for many targets, in the unit that includes gemma.hpp."""
+
+    def kernels(self, name, before="", after=""):
+        return self.source(name + ".cpp", KERNELS.replace("@BEFORE@", before).replace("@AFTER@", after).replace("@NAME@", name))
+
+    def test_declarations_go_with_them(self):
+        include = '#include "gemma/gemma.hpp"'
+        for name, options in (("first", {"before": include}), ("last", {"after": include})):
+            self.compile("-fsyntax-only", "-DGEMMA_SEPARATE_COMPILATION", "-I", ".", *self.headers(),
+                         self.kernels(name, **options))
+
+    def test_bodies_refuse_them_with_the_remedy(self):
+        for option in ("-O0", "-DGEMMA_DYNAMIC_DISPATCH"):
+            errors = self.errors_of(option, "-I", ".", *self.headers(), self.kernels("k", after='#include "gemma/gemma.hpp"'))
+            first = re.search(r"error: (.*)", errors).group(1)
+            self.assertIn("GEMMA_SEPARATE_COMPILATION", first)
+            self.assertIn("another source file", first)
+
+    def test_other_units_are_free(self):
+        unit = self.source("gemma_unit.cpp", '#include "gemma/gemma.hpp"\n#include <cstdio>\nstd::string k();\n'
+                           'int main() { std::printf("%s\\n%s\\n", gemma::build_info().c_str(), k().c_str()); }\n')
+        self.compile("-O0", "-march=native", "-DHWY_HEADER_ONLY", "-I", ".", *self.headers(), unit, self.kernels("k"),
+                     "-o", "program", "-pthread")
+        build, target = run(self.folder / "program").decode().splitlines()
+        self.assertIn("(static)", build)
+        self.assertTrue(target)
+
+
+class Threads(Program):
+    def test_two_sessions_on_two_threads_have_no_data_race(self):
+        race = self.source("race.cpp", "int main() { int x = 0; std::thread other([&] { x = 1; }); x = 2; other.join(); }\n")
+        flags = "-fsanitize=thread", "-g1"
+        try:
+            self.compile(*flags, "-include", "thread", race, "-o", "race", "-pthread")
+        except AssertionError:
+            self.skipTest("this compiler has no thread sanitizer")
+        with self.assertRaises(AssertionError):
+            run(self.folder / "race")  # so that silence means something
+        program = self.source("two.cpp", r"""
+#include "gemma/gemma.hpp"
+#include <cstdio>
+int main(int, char** argv) {
+  const gemma::Model model = gemma::load(argv[1]);
+  std::string texts[2];
+  const auto work = [&](std::string& text) {
+    gemma::SessionOptions session_options;
+    session_options.threads = 2;
+    gemma::GenerateOptions options;
+    options.max_tokens = 24;
+    options.sampler.temperature = 0.0f;
+    text = gemma::Session(model, session_options).generate("The capital of France is a city in the north of", {}, options).text;
+  };
+  std::thread other([&] { work(texts[1]); });
+  work(texts[0]);
+  other.join();
+  std::printf("%s", texts[0].c_str());
+  return texts[0] == texts[1] && !texts[0].empty() ? 0 : 1;
+}
+""")
+        self.compile(*flags, "-O1", "-march=native", *self.headers(), "-include", "thread", program, "-o", "program", "-pthread")
+        run(self.folder / "program", MODEL)
+
+
+if __name__ == "__main__":
+    main()
