@@ -43,6 +43,13 @@
 #define GEMMA_INLINE inline
 #endif
 
+// For functions that are hardly ever called: kept out of their callers, and small.
+#if defined(_MSC_VER) && !defined(__clang__)
+#define GEMMA_COLD __declspec(noinline)
+#else
+#define GEMMA_COLD __attribute__((cold, noinline))
+#endif
+
 // The inline namespace below names the SIMD target, so that two translation units compiled with
 // different -march flags never share a function: the linker would keep one copy of the two, and
 // could give a machine without AVX-512 the AVX-512 one.

@@ -2,8 +2,11 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <cstring>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -24,6 +27,11 @@ using gemma::TokenId;
 std::string error_of(const std::string& path) {
   const gemma::Result<Model> model = gemma::try_load(path);
   return model ? std::string() : model.error().message();
+}
+
+std::vector<std::uint8_t> bytes_of_file(const std::string& path) {
+  const std::string text = file_text(path);
+  return {text.begin(), text.end()};
 }
 
 bool contains(const std::string& text, const std::string& part) {
@@ -138,6 +146,74 @@ TEST_CASE("weights in memory are packed where the CPU likes it, and weights in t
     squares += std::pow(double{found[i]} - double{expected[i]}, 2.0);
   }
   CHECK(std::sqrt(squares / static_cast<double>(expected.size())) < 1e-3);
+}
+
+TEST_CASE("a model in memory gives what the same file gives, at any address") {
+  gemma::LoadOptions mapped;
+  mapped.access = gemma::FileAccess::map;
+  gemma::GenerateOptions options;
+  options.sampler.temperature = 0.0f;
+  options.max_tokens = 30;
+  for (const char* name : {"kjv-small.gguf", "golden/gemma3_swa/model-f32.gguf"}) {
+    CAPTURE(name);
+    const std::string path = data_path(name);
+    const std::vector<TokenId> ids = {2, 10, 20, 30};
+    const auto text_of = [&](const Model& model) {
+      return Session(model).generate(Span<const TokenId>(ids), {}, options).ids;
+    };
+    const std::vector<TokenId> expected = text_of(gemma::load(path, mapped));
+    const std::vector<std::uint8_t> bytes = bytes_of_file(path);
+    CHECK(text_of(gemma::load_bytes(gemma::Bytes(bytes), "view")) == expected);
+    std::vector<std::uint8_t> odd(bytes.size() + 1);
+    std::copy(bytes.begin(), bytes.end(), odd.begin() + 1);
+    CHECK(text_of(gemma::load_bytes(gemma::Bytes(odd).subspan(1), "odd")) == expected);
+  }
+}
+
+TEST_CASE("a model in memory keeps the bytes that it was given, and copies none") {
+  const std::string path = data_path("kjv-small.gguf");
+  std::vector<std::uint8_t> bytes = bytes_of_file(path);
+  const std::uint8_t* const begin = bytes.data();
+  const std::uint8_t* const end = begin + bytes.size();
+  gemma::LoadOptions memory;
+  memory.access = gemma::FileAccess::memory;
+  Model model = gemma::load_bytes(std::move(bytes), "taken", memory);
+  CHECK(model.path() == "taken");
+  CHECK(model.source().files() == std::vector<std::string>{"taken"});
+  const gemma::WeightMatrix& head = model.weights().head;
+  CHECK(head.data >= begin);
+  CHECK(head.data < end);
+  CHECK(head.packed == nullptr);
+
+  auto owner = std::make_shared<const std::vector<std::uint8_t>>(bytes_of_file(path));
+  const std::weak_ptr<const std::vector<std::uint8_t>> alive = owner;
+  model = gemma::load_bytes(gemma::Bytes(*owner), "shared", {}, owner);
+  owner.reset();
+  {
+    const Session session(model);
+    model = gemma::load(path);
+    CHECK_FALSE(alive.expired());
+  }
+  CHECK(alive.expired());
+}
+
+TEST_CASE("bytes that are no whole model are refused by the name they were given") {
+  const std::vector<std::uint8_t> whole = bytes_of_file(data_path("kjv-small.gguf"));
+  const auto error_of_first = [&](std::size_t size) {
+    const auto model = gemma::try_load_bytes(gemma::Bytes(whole.data(), size), "dropped.gguf");
+    return model ? std::string() : model.error().message();
+  };
+  CHECK(contains(error_of_first(0), "dropped.gguf: is not a GGUF file, it is empty"));
+  CHECK(contains(error_of_first(1000), "dropped.gguf: "));
+  const std::string cut = error_of_first(whole.size() - 1);
+  CHECK(contains(cut, "dropped.gguf: tensor '"));
+  CHECK(contains(cut, "exceeds the file, which has " + std::to_string(whole.size() - 1) + " bytes"));
+
+  const TempFolder folder;
+  write_parts(folder);
+  const auto part = gemma::try_load_bytes(bytes_of_file(folder.path("m-00001-of-00003.gguf")), "part");
+  REQUIRE_FALSE(part.ok());
+  CHECK(contains(part.error().message(), "part: this is one of 3 parts of a model"));
 }
 
 TEST_CASE("what is no model is refused by its path") {

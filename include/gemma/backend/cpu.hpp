@@ -13,11 +13,12 @@
 
 GEMMA_NAMESPACE_BEGIN
 
+/// What a runner on the CPU holds, and how it works.
 struct CpuOptions {
-  std::size_t context = 4096;  ///< positions the KV cache holds
-  std::size_t batch = 512;     ///< tokens per forward() at most
-  std::size_t threads = 0;     ///< 0: as many as the machine runs at once
-  simd::KvType kv_type = simd::KvType::f16;
+  std::size_t context = 4096;                ///< positions the KV cache holds
+  std::size_t batch = 512;                   ///< tokens per forward() at most
+  std::size_t threads = 0;                   ///< 0: as many as the machine runs at once
+  simd::KvType kv_type = simd::KvType::f16;  ///< how the KV cache holds its numbers
   /// Finds the largest logits in two passes (see two_pass_head-inl.hpp): the same answer, for about
   /// 0.6 bytes of memory per weight of the head.
   bool two_pass_head = false;

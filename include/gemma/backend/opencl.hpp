@@ -15,6 +15,7 @@
 
 GEMMA_NAMESPACE_BEGIN
 
+/// What a runner on a device holds, and how it works.
 struct OpenClRunnerOptions {
   std::size_t context = 4096;  ///< positions the KV cache holds
   std::size_t batch = 512;     ///< tokens per forward() at most

@@ -45,17 +45,18 @@ struct DeviceNeeds {
   std::size_t most_layers(std::uint64_t bytes) const;  ///< that fit into so many bytes
 };
 
+/// Whether a device is used, or why not.
 enum class Verdict {
   usable,             ///< passes every check, but another was chosen
-  chosen,
+  chosen,             ///< the one that is used
   denied,             ///< by OpenClOptions::deny
   not_allowed,        ///< not among OpenClOptions::allow
   unavailable,        ///< as it says itself
-  no_compiler,
+  no_compiler,        ///< in its driver, for kernels
   too_old,            ///< for OpenCL 1.2
-  big_endian,
-  not_a_gpu,
-  too_little_memory,
+  big_endian,         ///< weights are little-endian
+  not_a_gpu,          ///< and OpenClOptions::allow_cpu is not set
+  too_little_memory,  ///< for the layers that it would have to hold
   crashed_before,     ///< an earlier program ended while starting it
   unsupported_model,  ///< by the kernels
   out_of_memory,      ///< when the model was sent there
@@ -73,17 +74,18 @@ Verdict verdict_of(const Error& error);
 
 /// What became of one device.
 struct DeviceReport {
-  opencl::Device device;
-  Verdict verdict = Verdict::usable;
-  std::string reason;  ///< one sentence, which does not name the device
+  opencl::Device device;              ///< what it says of itself
+  Verdict verdict = Verdict::usable;  ///< what came of it
+  std::string reason;                 ///< one sentence, which does not name the device
   std::optional<std::size_t> layers;  ///< of the model, that it would run, if not all
 };
 
+/// All devices that were found, and which of them is used.
 struct OpenClChoice {
-  std::vector<DeviceReport> devices;
-  std::vector<std::string> remarks;  ///< about platforms
-  int chosen = -1;                   ///< index of a device; -1: none
-  std::string reason;                ///< why that one, or why none: one sentence
+  std::vector<DeviceReport> devices;  ///< in the order of their platforms
+  std::vector<std::string> remarks;   ///< about platforms
+  int chosen = -1;                    ///< index of a device; -1: none
+  std::string reason;                 ///< why that one, or why none: one sentence
 };
 
 /// Finds all devices and chooses one that can hold the model, or else the most of its layers: the
@@ -102,6 +104,7 @@ void choose_next_opencl_device(OpenClChoice& choice, const Error& why);
 /// only once. Without a folder it does nothing.
 class Sentinel {
  public:
+  /// The note of this device; arm() writes it. An empty folder: none.
   Sentinel(const std::string& cache_folder, const opencl::Device& device);
 
   /// The file; empty without a folder.
@@ -109,6 +112,7 @@ class Sentinel {
   /// Whether an earlier process wrote the file and ended before it could remove it.
   bool left_behind() const;
 
+  /// Writes the file, unless another process holds it.
   void arm();
   void disarm() { file_.release(); }  ///< also done when the Sentinel ends
 

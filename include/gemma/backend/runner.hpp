@@ -30,7 +30,7 @@ struct Outputs {
   /// Only the `top` largest logits of a row matter, and those equal to the last of them: any other
   /// may be −infinity. 0: all.
   std::size_t top = 0;
-  LogitsSink logits;
+  LogitsSink logits;           ///< must be set if logit_rows is not 0
   /// If set, and `top` is 1, a backend may call this instead of `logits`: it then need not fetch them
   /// from its device. Of equal logits the first counts; NaN if there is any among them.
   BestSink best;

@@ -20,7 +20,7 @@ class AlignedArray {
   static_assert(std::is_arithmetic<T>::value, "plain numbers only");
 
  public:
-  static constexpr std::size_t kAlignment = 64;
+  static constexpr std::size_t kAlignment = 64;  ///< bytes: a cache line
 
   AlignedArray() = default;
 
@@ -44,9 +44,9 @@ class AlignedArray {
     return array;
   }
 
-  T* data() { return data_; }
-  const T* data() const { return data_; }
-  std::size_t size() const { return size_; }
+  T* data() { return data_; }                 ///< null if default-constructed
+  const T* data() const { return data_; }     ///< likewise
+  std::size_t size() const { return size_; }  ///< elements, not bytes
 
  private:
   struct Free {

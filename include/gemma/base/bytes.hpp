@@ -31,10 +31,11 @@ class ByteReader {
   /// `name`: the file, for messages.
   ByteReader(Bytes bytes, std::string name) : bytes_(bytes), name_(std::move(name)) {}
 
-  std::size_t offset() const { return offset_; }
-  std::size_t remaining() const { return bytes_.size() - offset_; }
-  const std::string& name() const { return name_; }
+  std::size_t offset() const { return offset_; }                     ///< bytes read so far
+  std::size_t remaining() const { return bytes_.size() - offset_; }  ///< bytes left
+  const std::string& name() const { return name_; }                  ///< the file, for messages
 
+  /// The next number, little-endian; an error if fewer than sizeof(T) bytes are left.
   template <class T>
   Result<T> read(std::string_view what) {
     GEMMA_TRY(need(sizeof(T), what));

@@ -5,10 +5,10 @@
 
 #include <cstdlib>
 #include <exception>
+#include <optional>
 #include <string>
 #include <type_traits>
 #include <utility>
-#include <variant>
 
 #include "gemma/config.hpp"
 
@@ -31,70 +31,112 @@ enum class ErrorCode {
 /// An error with a message for people: what was found, what was expected, and the remedy.
 class Error : public std::exception {
  public:
+  /// `message`: one line without a newline, which people will see as it is.
   Error(ErrorCode code, std::string message) : code_(code), message_(std::move(message)) {}
 
-  ErrorCode code() const noexcept { return code_; }
-  const std::string& message() const noexcept { return message_; }
-  const char* what() const noexcept override { return message_.c_str(); }
+  ErrorCode code() const noexcept { return code_; }                        ///< for programs
+  const std::string& message() const noexcept { return message_; }         ///< for people, UTF-8
+  const char* what() const noexcept override { return message_.c_str(); }  ///< message()
 
  private:
   ErrorCode code_;
   std::string message_;
 };
 
+namespace detail {
+
+/// An Error on the heap, or none. It is made and freed out of line, so that the many ways on which
+/// nothing fails stay short.
+class ErrorBox {
+ public:
+  ErrorBox() = default;
+  GEMMA_COLD explicit ErrorBox(Error error) : error_(new Error(std::move(error))) {}
+  ErrorBox(ErrorBox&& other) noexcept : error_(std::exchange(other.error_, nullptr)) {}
+  ErrorBox& operator=(ErrorBox&& other) noexcept {
+    std::swap(error_, other.error_);
+    return *this;
+  }
+  ~ErrorBox() {
+    if (error_ != nullptr) destroy(error_);
+  }
+
+  bool empty() const noexcept { return error_ == nullptr; }
+  Error& operator*() const noexcept { return *error_; }
+
+ private:
+  GEMMA_COLD static void destroy(Error* error) { delete error; }
+
+  Error* error_ = nullptr;
+};
+
+}  // namespace detail
+
 /// Either a T or an Error. Test it with ok() or as a bool before using *result.
 template <class T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}      // NOLINT: implicit
-  Result(Error error) : state_(std::in_place_index<1>, std::move(error)) {}  // NOLINT: implicit
+  /// Success.
+  Result(T value) : value_(std::move(value)) {}                 // NOLINT: implicit
+  /// Failure.
+  Result(Error error) : error_(std::move(error)) {}             // NOLINT: implicit
+  /// Another's failure: see take_box().
+  Result(detail::ErrorBox error) : error_(std::move(error)) {}  // NOLINT: implicit
 
-  bool ok() const noexcept { return state_.index() == 0; }
-  explicit operator bool() const noexcept { return ok(); }
+  bool ok() const noexcept { return value_.has_value(); }   ///< whether there is a value
+  explicit operator bool() const noexcept { return ok(); }  ///< ok()
 
-  T& operator*() & { return *std::get_if<0>(&state_); }
-  const T& operator*() const& { return *std::get_if<0>(&state_); }
-  T&& operator*() && { return std::move(*std::get_if<0>(&state_)); }
-  T* operator->() { return std::get_if<0>(&state_); }
-  const T* operator->() const { return std::get_if<0>(&state_); }
+  /// The value; only when ok(), which is not checked.
+  T& operator*() & { return *value_; }
+  const T& operator*() const& { return *value_; }    ///< likewise
+  T&& operator*() && { return *std::move(value_); }  ///< to move it out
+  T* operator->() { return &*value_; }               ///< only when ok()
+  const T* operator->() const { return &*value_; }   ///< likewise
 
   /// The error; only when !ok().
-  const Error& error() const { return *std::get_if<1>(&state_); }
-  Error take_error() { return std::move(*std::get_if<1>(&state_)); }
+  const Error& error() const { return *error_; }
+  /// Moves it out; only when !ok(), and once.
+  Error take_error() { return std::move(*error_); }
+  /// The same for another Result or a Status, without a copy.
+  detail::ErrorBox take_box() { return std::move(error_); }
 
 #if !defined(GEMMA_NO_EXCEPTIONS)
   /// The value, or throws the Error.
   T value() && {
     if (!ok()) throw take_error();
-    return std::move(*std::get_if<0>(&state_));
+    return *std::move(value_);
   }
 #endif
 
  private:
-  std::variant<T, Error> state_;
+  std::optional<T> value_;
+  detail::ErrorBox error_;
 };
 
 /// Success, or an Error.
 class [[nodiscard]] Status {
  public:
   Status() = default;
-  Status(Error error) : error_(std::move(error)), ok_(false) {}  // NOLINT: implicit
+  /// Failure; success is the default.
+  Status(Error error) : error_(std::move(error)) {}             // NOLINT: implicit
+  /// Another's failure: see take_box().
+  Status(detail::ErrorBox error) : error_(std::move(error)) {}  // NOLINT: implicit
 
-  bool ok() const noexcept { return ok_; }
-  explicit operator bool() const noexcept { return ok_; }
-  const Error& error() const { return error_; }
-  Error take_error() { return std::move(error_); }
+  bool ok() const noexcept { return error_.empty(); }       ///< whether there is no error
+  explicit operator bool() const noexcept { return ok(); }  ///< ok()
+  const Error& error() const { return *error_; }            ///< only when !ok()
+  Error take_error() { return std::move(*error_); }         ///< moves it out; only when !ok()
+  /// The same for a Result or another Status, without a copy.
+  detail::ErrorBox take_box() { return std::move(error_); }
 
 #if !defined(GEMMA_NO_EXCEPTIONS)
   /// Throws the Error if there is one.
   void value() && {
-    if (!ok_) throw take_error();
+    if (!ok()) throw take_error();
   }
 #endif
 
  private:
-  Error error_{ErrorCode::invalid_argument, std::string()};
-  bool ok_ = true;
+  detail::ErrorBox error_;
 };
 
 GEMMA_NAMESPACE_END
@@ -104,7 +146,7 @@ GEMMA_NAMESPACE_END
   do {                                                         \
     auto GEMMA_CAT(gemma_try_, __LINE__) = (expr);             \
     if (!GEMMA_CAT(gemma_try_, __LINE__)) {                    \
-      return GEMMA_CAT(gemma_try_, __LINE__).take_error();     \
+      return GEMMA_CAT(gemma_try_, __LINE__).take_box();       \
     }                                                          \
   } while (false)
 
@@ -112,7 +154,7 @@ GEMMA_NAMESPACE_END
 #define GEMMA_TRY_ASSIGN(declaration, expr)                    \
   auto GEMMA_CAT(gemma_try_, __LINE__) = (expr);               \
   if (!GEMMA_CAT(gemma_try_, __LINE__)) {                      \
-    return GEMMA_CAT(gemma_try_, __LINE__).take_error();       \
+    return GEMMA_CAT(gemma_try_, __LINE__).take_box();         \
   }                                                            \
   declaration = *std::move(GEMMA_CAT(gemma_try_, __LINE__))
 

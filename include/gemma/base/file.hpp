@@ -14,8 +14,13 @@
 
 GEMMA_NAMESPACE_BEGIN
 
-/// `other`: a device, a pipe, a socket.
-enum class PathKind { nothing, file, folder, other };
+/// What is found under a path.
+enum class PathKind {
+  nothing,  ///< or nothing that this process may see
+  file,     ///< a regular one
+  folder,   ///< a directory
+  other     ///< a device, a pipe, a socket
+};
 
 /// What `path` (UTF-8) leads to.
 PathKind path_kind(const std::string& path);
@@ -31,10 +36,14 @@ inline constexpr bool kMappedFilesCanBeReplaced =
     true;
 #endif
 
-/// How to have the bytes of a file. `map`: pages are read when touched, and given back when memory is
-/// short. `memory`: all of it is read at once. `fastest`: the latter if the system holds the file in
-/// small pages, could have huge ones, and the file is at most a quarter of the machine's memory.
-enum class FileAccess { map, memory, fastest };
+/// How to have the bytes of a file.
+enum class FileAccess {
+  map,     ///< pages are read when touched, and given back when memory is short
+  memory,  ///< all of it is read at once
+  /// As `memory` if the system holds the file in small pages, could have huge ones, and the file is
+  /// at most a quarter of the machine's memory; else as `map`.
+  fastest
+};
 
 /// The bytes of a file. Movable; views of bytes() stay valid while the object, or the one it was
 /// moved to, lives. A mapped file must not be truncated meanwhile: touching lost pages ends the
@@ -47,7 +56,7 @@ class MappedFile {
 
   /// All of the file, at least one byte, 64-byte aligned.
   Bytes bytes() const { return Bytes(data_.get(), size_); }
-  const std::string& path() const { return path_; }
+  const std::string& path() const { return path_; }  ///< as it was given to open()
   /// False if the file was read into memory instead.
   bool is_mapped() const { return data_.get_deleter().mapped; }
 

@@ -16,6 +16,7 @@ inline std::uint32_t float_bits(float x) {
   std::memcpy(&u, &x, sizeof u);
   return u;
 }
+/// The float that has these bits, be it a NaN.
 inline float float_from_bits(std::uint32_t u) {
   float x;
   std::memcpy(&x, &u, sizeof x);

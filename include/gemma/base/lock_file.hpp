@@ -9,9 +9,12 @@
 
 GEMMA_NAMESPACE_BEGIN
 
-/// What a LockFile says: no work, work under way (here or in another process), or work that ended
-/// with its process.
-enum class LockState { nothing, held, left_behind };
+/// What a LockFile says.
+enum class LockState {
+  nothing,     ///< no work is under way, or the file cannot be read
+  held,        ///< work is under way, here or in another process
+  left_behind  ///< the process ended within the work
+};
 
 /// Where the file cannot be written, or another holds it, nothing is done.
 class LockFile {
@@ -28,6 +31,7 @@ class LockFile {
   void take(const std::string& path, const std::string& text);
   /// Removes the file.
   void release();
+  /// Whether take() could write the file, and release() was not called since.
   bool is_held() const { return file_ != kNone; }
 
  private:

@@ -20,11 +20,15 @@ class OutputFile {
   /// `path` is UTF-8, on Windows too.
   static Result<OutputFile> create(const std::string& path);
 
+  /// The moved-from object has no file: it may only be destroyed.
   OutputFile(OutputFile&&) = default;
   OutputFile& operator=(OutputFile&&) = delete;
   ~OutputFile();
 
+  /// Appends. An error if the disk is full or fails; the file is of no use then.
   Status write(Bytes bytes);
+  /// Moves the file to its path, over what was there; called once, as the last. After an error
+  /// the path is as it was, and the part is removed.
   Status commit();
   /// Bytes written so far.
   std::uint64_t size() const { return size_; }

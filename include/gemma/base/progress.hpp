@@ -12,16 +12,20 @@ GEMMA_NAMESPACE_BEGIN
 
 /// How far a step is; `total` is 0 where it is not known.
 struct Progress {
-  std::string_view step;  ///< "load", "prefill", "quantize", …
-  std::uint64_t done = 0;
-  std::uint64_t total = 0;
+  std::string_view step;    ///< "load", "prefill", "quantize", …
+  std::uint64_t done = 0;   ///< in the unit of the step: bytes, tokens, …
+  std::uint64_t total = 0;  ///< the same when the step is over
 };
 
 /// Called now and then during long steps; return false to cancel (the step ends with
 /// ErrorCode::cancelled).
 using ProgressFn = std::function<bool(const Progress&)>;
 
-enum class LogLevel { info, warning };
+/// How much a log line matters.
+enum class LogLevel {
+  info,    ///< what was chosen, and why
+  warning  ///< the user may want to change something
+};
 
 /// Receives one line without a newline.
 using LogFn = std::function<void(LogLevel, std::string_view)>;

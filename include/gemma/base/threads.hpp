@@ -21,7 +21,7 @@ class ThreadPool {
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
-  std::size_t size() const { return size_; }
+  std::size_t size() const { return size_; }  ///< threads, the caller's included; at least 1
 
   /// Calls f(task, worker) for each task in [0, tasks), worker < size(); returns when all are done.
   /// Not to be called from two threads at once, nor from within f.

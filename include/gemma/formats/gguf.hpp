@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -27,8 +28,8 @@ class Parser;
 
 /// One key of the metadata with its value.
 struct Entry {
-  std::string_view key;
-  Value value;
+  std::string_view key;  ///< in the file's bytes; no key comes twice
+  Value value;           ///< views into the file's bytes
 };
 
 /// An open GGUF file. Movable; views of it (values, strings, tensors) stay valid while it, or the
@@ -38,12 +39,14 @@ class File {
  public:
   /// Maps the file and reads its header; the weights are not touched.
   static Result<File> open(const std::string& path, FileAccess access = FileAccess::map);
-  /// The same with bytes in memory, which the caller keeps alive; `name` is for messages.
-  static Result<File> from_bytes(Bytes bytes, std::string name);
+  /// The same with bytes in memory, at any address; `name` is for messages. They stay alive by `owner`
+  /// or, if there is none, by the caller.
+  static Result<File> from_bytes(Bytes bytes, std::string name,
+                                 std::shared_ptr<const void> owner = nullptr);
 
   /// The path, or the name given; every error begins with it.
   const std::string& name() const { return name_; }
-  std::uint32_t version() const { return version_; }
+  std::uint32_t version() const { return version_; }  ///< of GGUF: 2 or 3
   /// Tensors begin at multiples of this many bytes.
   std::size_t alignment() const { return alignment_; }
   /// All of the file.
@@ -58,21 +61,29 @@ class File {
 
   /// The value of a key as by Value::as_…(); it is an error if the key is missing.
   Result<std::uint64_t> get_uint(std::string_view key) const { return get(key, &Value::as_uint); }
+  /// By Value::as_int().
   Result<std::int64_t> get_int(std::string_view key) const { return get(key, &Value::as_int); }
+  /// By Value::as_float().
   Result<double> get_float(std::string_view key) const { return get(key, &Value::as_float); }
+  /// By Value::as_bool().
   Result<bool> get_bool(std::string_view key) const { return get(key, &Value::as_bool); }
+  /// By Value::as_string(); the text stays in the file's bytes.
   Result<std::string_view> get_string(std::string_view key) const {
     return get(key, &Value::as_string);
   }
+  /// By Value::as_uint_array().
   Result<std::vector<std::uint64_t>> get_uint_array(std::string_view key) const {
     return get(key, &Value::as_uint_array);
   }
+  /// By Value::as_int_array().
   Result<std::vector<std::int64_t>> get_int_array(std::string_view key) const {
     return get(key, &Value::as_int_array);
   }
+  /// By Value::as_float_array().
   Result<std::vector<double>> get_float_array(std::string_view key) const {
     return get(key, &Value::as_float_array);
   }
+  /// By Value::as_string_array(); valid while the File, or what it was moved to, lives.
   Result<Span<const std::string_view>> get_string_array(std::string_view key) const {
     return get(key, &Value::as_string_array);
   }
@@ -81,15 +92,19 @@ class File {
   Result<std::uint64_t> get_uint_or(std::string_view key, std::uint64_t fallback) const {
     return find(key) == nullptr ? fallback : get_uint(key);
   }
+  /// get_int(), or `fallback` if the key is missing.
   Result<std::int64_t> get_int_or(std::string_view key, std::int64_t fallback) const {
     return find(key) == nullptr ? fallback : get_int(key);
   }
+  /// get_float(), or `fallback` if the key is missing.
   Result<double> get_float_or(std::string_view key, double fallback) const {
     return find(key) == nullptr ? fallback : get_float(key);
   }
+  /// get_bool(), or `fallback` if the key is missing.
   Result<bool> get_bool_or(std::string_view key, bool fallback) const {
     return find(key) == nullptr ? fallback : get_bool(key);
   }
+  /// get_string(), or `fallback`, itself and not a copy, if the key is missing.
   Result<std::string_view> get_string_or(std::string_view key, std::string_view fallback) const {
     return find(key) == nullptr ? fallback : get_string(key);
   }
@@ -118,6 +133,7 @@ class File {
 
   std::string name_;
   std::optional<MappedFile> mapping_;
+  std::shared_ptr<const void> owner_;
   Bytes bytes_;
   std::uint32_t version_ = 0;
   std::size_t alignment_ = 32;

@@ -22,18 +22,20 @@ namespace gguf {
 /// Keys and values to write, in the order they are added.
 class Metadata {
  public:
-  void add_uint(std::string_view key, std::uint32_t value);
-  void add_float(std::string_view key, float value);
-  void add_bool(std::string_view key, bool value);
-  void add_string(std::string_view key, std::string_view value);
-  void add_ints(std::string_view key, Span<const std::int32_t> values);
-  void add_floats(std::string_view key, Span<const float> values);
+  void add_uint(std::string_view key, std::uint32_t value);              ///< as u32
+  void add_float(std::string_view key, float value);                     ///< as f32
+  void add_bool(std::string_view key, bool value);                       ///< as boolean
+  void add_string(std::string_view key, std::string_view value);         ///< as string
+  void add_ints(std::string_view key, Span<const std::int32_t> values);  ///< as array of i32
+  void add_floats(std::string_view key, Span<const float> values);       ///< as array of f32
+  /// As array of boolean.
   void add_bools(std::string_view key, const std::vector<bool>& values);
+  /// As array of string.
   void add_strings(std::string_view key, Span<const std::string_view> values);
   /// A copy of another file's.
   void add(const Entry& entry);
 
-  std::size_t count() const { return count_; }
+  std::size_t count() const { return count_; }  ///< keys added so far
   /// All of it as it stands in a file.
   const std::string& bytes() const { return bytes_; }
 
@@ -51,8 +53,8 @@ class Metadata {
 
 /// A tensor to come.
 struct TensorInfo {
-  std::string name;
-  DType type = DType::F32;
+  std::string name;                  ///< as readers will look for it, "blk.0.attn_q.weight"
+  DType type = DType::F32;           ///< one of quant::AllFormats
   std::vector<std::uint64_t> shape;  ///< in ggml's order, as in TensorView
 
   /// Bytes of its data. The type is supported and the rows are whole blocks.

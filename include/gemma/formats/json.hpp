@@ -16,6 +16,7 @@
 GEMMA_NAMESPACE_BEGIN
 namespace json {
 
+/// A value of any kind.
 using Value = nlohmann::json;
 
 /// The document in `bytes`; `name` is for messages. An error says where the text stops being JSON.
@@ -34,20 +35,25 @@ class Object {
 
   /// Whether the key is there, be it null.
   bool mentions(const char* key) const { return value_ != nullptr && value_->contains(key); }
-  bool has(const char* key) const { return find(key) != nullptr; }
+  bool has(const char* key) const { return find(key) != nullptr; }  ///< neither missing nor null
   /// Null if absent.
   const Value* find(const char* key) const;
 
   /// An integer from 0 to 2³¹ − 1.
   Result<std::size_t> size(const char* key) const;
+  /// The same; `fallback` if absent.
   Result<std::size_t> size_or(const char* key, std::size_t fallback) const;
+  /// A number within the range of float, integers too; `fallback` if absent.
   Result<float> number_or(const char* key, float fallback) const;
+  /// true or false; `fallback` if absent.
   Result<bool> flag_or(const char* key, bool fallback) const;
+  /// A string; `fallback` if absent.
   Result<std::string> text_or(const char* key, const std::string& fallback) const;
   /// The object under a key; an empty one if absent.
   Result<Object> object(const char* key) const;
   /// A list of `count` numbers, or one number that stands for all of them.
   Result<std::vector<float>> numbers(const char* key, std::size_t count) const;
+  /// A list of `count` integers as of size(), or one that stands for all of them.
   Result<std::vector<std::size_t>> sizes(const char* key, std::size_t count) const;
 
   /// "FILE: key 'text_config.KEY' WHAT".

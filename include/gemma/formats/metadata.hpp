@@ -18,19 +18,19 @@ namespace gguf {
 
 /// Numbered as in the file.
 enum class ValueType : std::uint32_t {
-  u8 = 0,
-  i8 = 1,
-  u16 = 2,
-  i16 = 3,
-  u32 = 4,
-  i32 = 5,
-  f32 = 6,
-  boolean = 7,
-  string = 8,
-  array = 9,
-  u64 = 10,
-  i64 = 11,
-  f64 = 12
+  u8 = 0,       ///< 1 byte
+  i8 = 1,       ///< 1 byte, two's complement
+  u16 = 2,      ///< 2 bytes
+  i16 = 3,      ///< 2 bytes, two's complement
+  u32 = 4,      ///< 4 bytes
+  i32 = 5,      ///< 4 bytes, two's complement
+  f32 = 6,      ///< IEEE 754 binary32
+  boolean = 7,  ///< 1 byte; 0 is false
+  string = 8,   ///< u64 length, then as many bytes
+  array = 9,    ///< u32 type of the elements, u64 count, then the elements
+  u64 = 10,     ///< 8 bytes
+  i64 = 11,     ///< 8 bytes, two's complement
+  f64 = 12      ///< IEEE 754 binary64
 };
 
 /// Whether the file's number `raw` is a ValueType.
@@ -52,19 +52,21 @@ class Value {
   static Value numbers(ValueType element, Bytes bytes) {
     return Value(ValueType::array, element, bytes);
   }
+  /// An array of strings, which the caller keeps alive.
   static Value strings(std::vector<std::string_view> elements) {
     Value value(ValueType::array, ValueType::string, {});
     value.strings_ = std::move(elements);
     return value;
   }
+  /// An array of arrays.
   static Value arrays(std::vector<Value> elements) {
     Value value(ValueType::array, ValueType::array, {});
     value.arrays_ = std::move(elements);
     return value;
   }
 
-  ValueType type() const { return type_; }
-  bool is_array() const { return type_ == ValueType::array; }
+  ValueType type() const { return type_; }                     ///< of an array: ValueType::array
+  bool is_array() const { return type_ == ValueType::array; }  ///< of any element type
   /// Of an array: the type of its elements; else type().
   ValueType element_type() const { return element_type_; }
   /// Of an array: the number of elements; else 1.
@@ -78,15 +80,18 @@ class Value {
   Result<std::int64_t> as_int() const;
   /// A number of any type.
   Result<double> as_float() const;
+  /// A boolean only: no number counts as one.
   Result<bool> as_bool() const;
   /// Text as the file has it; usually, but not surely, UTF-8.
   Result<std::string_view> as_string() const;
 
   /// Arrays, element by element as above. Numbers are copied, strings and arrays are not.
   Result<std::vector<std::uint64_t>> as_uint_array() const;
-  Result<std::vector<std::int64_t>> as_int_array() const;
-  Result<std::vector<double>> as_float_array() const;
+  Result<std::vector<std::int64_t>> as_int_array() const;  ///< by as_int()
+  Result<std::vector<double>> as_float_array() const;      ///< by as_float()
+  /// Views, valid while this value is.
   Result<Span<const std::string_view>> as_string_array() const;
+  /// Views, valid while this value is.
   Result<Span<const Value>> as_array_of_arrays() const;
 
   /// For messages and listings: "u32 18", "string 'gemma3'", "array of 262144 × string".
@@ -103,7 +108,7 @@ class Value {
   std::vector<Value> arrays_;
 };
 
-/// Text from a file for a message: all but printable ASCII as \xNN, long text cut.
+/// Text from a file for a message: all but printable ASCII as `\xNN`, long text cut.
 std::string printable(std::string_view text);
 
 }  // namespace gguf

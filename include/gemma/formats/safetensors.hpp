@@ -36,6 +36,7 @@ class Folder {
   /// the tensor that is missing.
   static Result<Folder> open(const std::string& path, FileAccess access = FileAccess::map);
 
+  /// Of all files, those of a type that can be read.
   const std::vector<TensorView>& tensors() const { return tensors_; }
   /// Null if there is none of a type that can be read.
   const TensorView* find_tensor(const std::string& name) const;
@@ -43,6 +44,7 @@ class Folder {
   std::string unsupported_type(const std::string& name) const;
   /// Bytes of all files.
   std::uint64_t file_bytes() const;
+  /// The files that were opened, in the order of their names.
   std::vector<std::string> paths() const;
 
  private:

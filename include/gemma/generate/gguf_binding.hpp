@@ -29,6 +29,7 @@ float derived_attention_scale(const Config& config);
 /// The file's tensors, for bind_weights().
 class FileTensors final : public TensorSource {
  public:
+  /// Refers to the file, which must outlive it.
   explicit FileTensors(const File& file) : file_(file) {}
   const TensorView* find_tensor(const std::string& name) const override {
     return file_.find_tensor(name);
@@ -52,6 +53,8 @@ class Source final : public ModelSource {
   /// Maps the file and, if it is the first part of a model, those beside it. Errors name the part
   /// that is missing.
   static Result<Source> open(const std::string& path, FileAccess access = FileAccess::map);
+  /// A model whose one file is open already.
+  static Result<Source> from_file(File file);
 
   const TensorView* find_tensor(const std::string& name) const override;
   std::string name() const override { return file().name(); }

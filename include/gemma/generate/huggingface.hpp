@@ -30,6 +30,7 @@ std::string tensor_name(const std::string& gguf_name, Family family);
 /// And back: the GGUF name; empty if it is no text model's tensor.
 std::string gguf_name(const std::string& tensor_name, Family family);
 
+/// A Hugging Face folder as a model. Movable; views of its tensors stay valid meanwhile.
 class Source final : public ModelSource {
  public:
   /// Reads the descriptions and maps the weights. Errors name the file, shard or key.

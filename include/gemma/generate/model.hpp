@@ -1,15 +1,19 @@
-// A model loaded from a file.
+// A model loaded from a file, or from memory.
 #ifndef GEMMA_GENERATE_MODEL_HPP_
 #define GEMMA_GENERATE_MODEL_HPP_
 
+#include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "gemma/base/error.hpp"
 #include "gemma/base/progress.hpp"
 #include "gemma/base/file.hpp"
+#include "gemma/base/span.hpp"
 #include "gemma/generate/impl/pack_weights-inl.hpp"
 #include "gemma/generate/model_source.hpp"
 #include "gemma/model/config.hpp"
@@ -21,6 +25,7 @@
 
 GEMMA_NAMESPACE_BEGIN
 
+/// What loading tells, and how it takes the weights.
 struct LoadOptions {
   LogFn log;  ///< remarks about the file, such as an unknown chat template
   /// How to have the weights. Unless it is `map`, a CPU that multiplies packed weights faster
@@ -32,19 +37,20 @@ struct LoadOptions {
 /// threads and sessions may use it at once.
 class Model {
  public:
-  const Config& config() const { return data_->config; }
-  const Weights& weights() const { return data_->weights; }
-  const Tokenizer& tokenizer() const { return data_->tokenizer; }
+  const Config& config() const { return data_->config; }           ///< sizes and constants
+  const Weights& weights() const { return data_->weights; }        ///< views of memory or files
+  const Tokenizer& tokenizer() const { return data_->tokenizer; }  ///< lives as long as a copy does
   /// The files it came from.
   const ModelSource& source() const { return *data_->source; }
-  const std::string& path() const { return data_->path; }
+  const std::string& path() const { return data_->path; }  ///< as it was given to load()
 
   /// Tokens that end an answer: those the file names, and the family's end-of-turn token.
   const std::vector<TokenId>& stop_ids() const { return data_->stop_ids; }
-  bool is_stop(TokenId id) const;
+  bool is_stop(TokenId id) const;  ///< whether it is one of stop_ids()
 
   /// The turn format for chat, and why it was chosen if the file's own template is not known.
   ChatFormat chat_format() const { return data_->chat_format; }
+  /// One sentence; empty if the template is known or there is none.
   const std::string& chat_format_remark() const { return data_->chat_remark; }
 
   /// The KV cache type that loses nothing the weights have: float32 for float32 weights, else
@@ -56,20 +62,29 @@ class Model {
 
  private:
   friend Result<Model> try_load(const std::string& path, const LoadOptions& options);
+  friend Result<Model> try_load_bytes(Bytes file, const std::string& name, const LoadOptions& options,
+                                      std::shared_ptr<const void> owner);
 
-  struct Data {
-    std::string path;
+  using Clock = std::chrono::steady_clock;
+  struct Bound {
     std::shared_ptr<const ModelSource> source;
     Config config;
     Weights weights;
+    detail::PackedWeights packed;  ///< what `weights` may point to besides `source`
+  };
+  struct Data : Bound {
+    std::string path;
     Tokenizer tokenizer;
     std::vector<TokenId> stop_ids;
     ChatFormat chat_format;
     std::string chat_remark;
     double load_seconds;
-    detail::PackedWeights packed;  ///< what `weights` may point to besides `source`
   };
   explicit Model(std::shared_ptr<const Data> data) : data_(std::move(data)) {}
+
+  static Result<Bound> bind(std::shared_ptr<const ModelSource> source);
+  static Result<Model> create(const std::string& path, Bound bound, const LoadOptions& options,
+                              Clock::time_point start);
 
   std::shared_ptr<const Data> data_;
 };
@@ -85,10 +100,35 @@ Result<std::shared_ptr<const ModelSource>> open_model(const std::string& path,
 /// found and what was expected.
 Result<Model> try_load(const std::string& path, const LoadOptions& options = {});
 
+/// The same with all bytes of a GGUF file in memory, at any address (a multiple of 64 is fastest), as
+/// where there are no files. They are used in place, whatever options.access says, and stay alive
+/// by `owner`, which the model keeps, or, if there is none, by the caller for as long as any copy of the
+/// model lives. `name` stands for the path in messages.
+Result<Model> try_load_bytes(Bytes file, const std::string& name, const LoadOptions& options = {},
+                             std::shared_ptr<const void> owner = nullptr);
+
+/// The same with bytes that the model takes over.
+inline Result<Model> try_load_bytes(std::vector<std::uint8_t>&& file, const std::string& name,
+                                    const LoadOptions& options = {}) {
+  const auto owner = std::make_shared<const std::vector<std::uint8_t>>(std::move(file));
+  return try_load_bytes(Bytes(*owner), name, options, owner);
+}
+
 #if !defined(GEMMA_NO_EXCEPTIONS)
 /// Like try_load(); throws the Error.
 inline Model load(const std::string& path, const LoadOptions& options = {}) {
   return try_load(path, options).value();
+}
+
+/// Like try_load_bytes(); throws the Error.
+inline Model load_bytes(Bytes file, const std::string& name, const LoadOptions& options = {},
+                        std::shared_ptr<const void> owner = nullptr) {
+  return try_load_bytes(file, name, options, std::move(owner)).value();
+}
+/// The same; the model keeps the buffer.
+inline Model load_bytes(std::vector<std::uint8_t>&& file, const std::string& name,
+                        const LoadOptions& options = {}) {
+  return try_load_bytes(std::move(file), name, options).value();
 }
 #endif
 

@@ -19,16 +19,19 @@ GEMMA_NAMESPACE_BEGIN
 /// sensitive ones get Q8_0 at least. Where rows are not whole blocks of 256, Q4_K becomes Q5_0, Q5_K
 /// Q5_1, and Q6_K Q8_0.
 struct QuantizeScheme {
-  /// Which of the attn_v and ffn_down matrices are boosted: those of the first layers, or those of
-  /// the outer quarter of the layers and of every third between.
-  enum class Boost { none, first, many };
+  /// Which of the attn_v and ffn_down matrices are boosted.
+  enum class Boost {
+    none,   ///< no matrix
+    first,  ///< those of the first layers
+    many    ///< those of the outer quarter of the layers and of every third between
+  };
 
   const char* name;         ///< "q4_k_m"
-  const char* description;
-  DType matrices;
+  const char* description;  ///< for a list of schemes: bits per weight, and what for
+  DType matrices;           ///< the format of all that no rule makes an exception of
   DType embedding;          ///< also the output head
-  DType boosted;
-  Boost boost;
+  DType boosted;            ///< what the boosted matrices get instead of `matrices`
+  Boost boost;              ///< which these are
   std::uint32_t file_type;  ///< as "general.file_type" says it
 };
 
@@ -38,6 +41,7 @@ Span<const QuantizeScheme> quantize_schemes();
 /// Null if there is none of that name, in any case; "q4_k_s" is q4_k, "q5_k_s" is q5_k.
 const QuantizeScheme* find_quantize_scheme(const std::string& name);
 
+/// How quantize() works, whatever the scheme.
 struct QuantizeOptions {
   bool pure = false;        ///< every matrix in the scheme's format, the embedding too
   std::size_t threads = 0;  ///< 0: as many as the machine runs at once
@@ -47,8 +51,8 @@ struct QuantizeOptions {
 /// What was written.
 struct QuantizeReport {
   std::uint64_t bytes_before = 0;   ///< of the model's tensors
-  std::uint64_t bytes_after = 0;
-  std::size_t tensors = 0;
+  std::uint64_t bytes_after = 0;    ///< of the tensors in the new file
+  std::size_t tensors = 0;          ///< in the new file
 };
 
 /// Writes `model` to `path`, which appears only when it is complete. Metadata and tokenizer are kept:

@@ -31,6 +31,7 @@ Status check_sampler_options(const SamplerOptions& options);
 /// Draws tokens; the same on every platform for the same seed.
 class Sampler {
  public:
+  /// For options that check_sampler_options() has passed.
   explicit Sampler(const SamplerOptions& options) : options_(options), state_(options.seed) {}
 
   /// The next token. `logits` [V] may be changed; `history`: all tokens so far, the latest last.

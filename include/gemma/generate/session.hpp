@@ -23,16 +23,21 @@
 
 GEMMA_NAMESPACE_BEGIN
 
-/// Where a session computes. `automatic` takes a GPU only if it passes every check and is faster,
-/// else the CPU. A GPU that fails later is replaced by the CPU, which reads the tokens again.
-enum class Backend { automatic, cpu, opencl };
+/// Where a session computes. A GPU that fails later is replaced by the CPU, which reads the tokens
+/// again.
+enum class Backend {
+  automatic,  ///< a GPU only if it passes every check and is faster, else the CPU
+  cpu,        ///< no library of OpenCL is even looked for
+  opencl      ///< a device, or an error that says why there is none
+};
 
+/// How much a session may hold, and where it computes.
 struct SessionOptions {
   std::size_t context = 0;  ///< positions; 0: the model's own, at most 4096
   std::size_t threads = 0;  ///< 0: as many as the machine runs at once
   std::size_t batch = 512;  ///< prompt tokens processed at a time
   std::optional<simd::KvType> kv_type;  ///< none: Model::default_kv_type()
-  Backend backend = Backend::automatic;
+  Backend backend = Backend::automatic;  ///< an error if it is `opencl` and cannot be had
   bool two_pass_head = false;  ///< see CpuOptions: faster greedy and top-k decoding, more memory
   LogFn log;                   ///< hears which device was chosen, and when it fails
 #if defined(GEMMA_OPENCL)
@@ -40,9 +45,10 @@ struct SessionOptions {
 #endif
 };
 
+/// How an answer is drawn and when it ends.
 struct GenerateOptions {
-  std::size_t max_tokens = 512;
-  SamplerOptions sampler;
+  std::size_t max_tokens = 512;   ///< of the answer; 0: the prompt is only read
+  SamplerOptions sampler;         ///< checked by check_sampler_options()
   std::vector<std::string> stop;  ///< texts that end the answer; they are not part of it
   bool ignore_eos = false;        ///< go on after the tokens that end an answer
   /// Tokens to guess by look_up() and check at once; 0: none. Greedy text stays the same; for other
@@ -54,29 +60,42 @@ struct GenerateOptions {
 };
 
 /// How the last hidden states of a text's tokens become one vector.
-enum class Pooling { mean, last_token };
-
-struct EmbedOptions {
-  Pooling pooling = Pooling::mean;
-  bool normalise = true;  ///< to length 1
+enum class Pooling {
+  mean,       ///< of all tokens, BOS and EOS included
+  last_token  ///< that of the last token alone
 };
 
-enum class StopReason { eos, max_tokens, stop_string, context_full, cancelled };
+/// What try_embed() makes of the hidden states.
+struct EmbedOptions {
+  Pooling pooling = Pooling::mean;  ///< EmbeddingGemma wants `mean`
+  bool normalise = true;            ///< to length 1
+};
+
+/// Why an answer ended.
+enum class StopReason {
+  eos,           ///< the model drew one of Model::stop_ids()
+  max_tokens,    ///< as many as GenerateOptions::max_tokens were drawn
+  stop_string,   ///< one of GenerateOptions::stop came
+  context_full,  ///< the KV cache has no free position
+  cancelled      ///< by Session::cancel(), the TextSink or the ProgressFn
+};
 
 /// "eos", "max_tokens", "stop_string", "context_full" or "cancelled".
 const char* stop_reason_name(StopReason reason);
 
+/// An answer, and what it took.
 struct GenerateResult {
-  std::string text;
-  std::vector<TokenId> prompt_ids;  ///< what was read before the answer, BOS included
-  std::vector<TokenId> ids;         ///< the answer, without the token that ended it
-  StopReason stop = StopReason::max_tokens;
-  double prefill_seconds = 0.0;
-  double decode_seconds = 0.0;
-  std::size_t drafted = 0;          ///< tokens guessed
-  std::size_t accepted = 0;         ///< of them, those that were right
+  std::string text;                          ///< the answer, without a stop string
+  std::vector<TokenId> prompt_ids;           ///< what was read before the answer, BOS included
+  std::vector<TokenId> ids;                  ///< the answer, without the token that ended it
+  StopReason stop = StopReason::max_tokens;  ///< why it ended
+  double prefill_seconds = 0.0;              ///< for reading the prompt
+  double decode_seconds = 0.0;               ///< for the answer
+  std::size_t drafted = 0;                   ///< tokens guessed
+  std::size_t accepted = 0;                  ///< of them, those that were right
   /// Tokens per second; 0 where there is nothing to divide.
   double prefill_rate() const;
+  /// Likewise; the first token, which comes from reading the prompt, does not count.
   double decode_rate() const;
 };
 
@@ -87,8 +106,12 @@ using TextSink = std::function<bool(std::string_view piece)>;
 /// errors, the others throw them; after an error the sequence is as it was, or reset.
 class Session {
  public:
+  /// Makes the KV cache and starts the backend. Errors: no batch, more than 1024 threads, a context
+  /// longer than the model was trained for, a KV type that its heads do not fit, too little memory,
+  /// no device for Backend::opencl. Shares the model, which need not be kept.
   static Result<Session> create(const Model& model, const SessionOptions& options = {});
 #if !defined(GEMMA_NO_EXCEPTIONS)
+  /// Like create(); throws the Error.
   explicit Session(const Model& model, const SessionOptions& options = {})
       : Session(create(model, options).value()) {}
 #endif
@@ -101,10 +124,12 @@ class Session {
   Result<GenerateResult> try_generate(Span<const TokenId> prompt, const TextSink& sink = {},
                                       const GenerateOptions& options = {});
 #if !defined(GEMMA_NO_EXCEPTIONS)
+  /// Like try_generate(); throws the Error.
   GenerateResult generate(std::string_view prompt, const TextSink& sink = {},
                           const GenerateOptions& options = {}) {
     return try_generate(prompt, sink, options).value();
   }
+  /// Like try_generate(); throws the Error.
   GenerateResult generate(Span<const TokenId> prompt, const TextSink& sink = {},
                           const GenerateOptions& options = {}) {
     return try_generate(prompt, sink, options).value();
@@ -118,14 +143,17 @@ class Session {
   /// Appends ids and gives the logits [V] after the last of them.
   Result<std::vector<float>> try_logits(Span<const TokenId> ids);
 #if !defined(GEMMA_NO_EXCEPTIONS)
+  /// Like try_logits(); throws the Error.
   std::vector<float> logits(Span<const TokenId> ids) { return try_logits(ids).value(); }
 #endif
 
   /// One vector [D] for a whole text, by forgetting everything and reading it from its BOS. Models
   /// made for it (EmbeddingGemma) multiply the pooled vector by their last matrices.
   Result<std::vector<float>> try_embed(std::string_view text, const EmbedOptions& options = {});
+  /// The same for ids, which are read exactly as given.
   Result<std::vector<float>> try_embed(Span<const TokenId> ids, const EmbedOptions& options = {});
 #if !defined(GEMMA_NO_EXCEPTIONS)
+  /// Like try_embed(); throws the Error.
   std::vector<float> embed(std::string_view text, const EmbedOptions& options = {}) {
     return try_embed(text, options).value();
   }
@@ -136,11 +164,12 @@ class Session {
 
   std::size_t position() const { return runner_->position(); }  ///< tokens in the KV cache
   std::size_t context() const { return runner_->context(); }    ///< tokens that fit
-  const Model& model() const { return model_; }
+  const Model& model() const { return model_; }                 ///< a copy, which shares all of it
 
   /// Makes a generation under way in another thread stop after the current token or batch.
   void cancel() { cancelled_->store(true); }
 
+  /// Runner::description(): "cpu", or "opencl: " and the device.
   std::string backend() const { return runner_->description(); }
   /// Why this backend: one sentence, and another if a GPU has failed since.
   std::string backend_reason() const;

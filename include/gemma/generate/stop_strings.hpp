@@ -15,6 +15,7 @@ GEMMA_NAMESPACE_BEGIN
 /// Text goes in piece by piece; what comes out can no longer be part of a stop string.
 class StopStringFilter {
  public:
+  /// Copies the strings; empty ones are never found.
   explicit StopStringFilter(const std::vector<std::string>& stops) : stops_(stops) {}
 
   /// Adds a piece and returns the text that is now certain. After a stop string was found (see
@@ -39,7 +40,7 @@ class StopStringFilter {
     return out;
   }
 
-  bool stopped() const { return stopped_; }
+  bool stopped() const { return stopped_; }  ///< whether the last push() found a stop string
 
  private:
   /// Length of the longest end of the held text that begins a stop string.

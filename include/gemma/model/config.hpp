@@ -15,7 +15,13 @@
 GEMMA_NAMESPACE_BEGIN
 
 /// The generations of Gemma this version runs.
-enum class Family : std::uint8_t { gemma1, gemma2, gemma3, gemma3n, gemma4 };
+enum class Family : std::uint8_t {
+  gemma1,   ///< arXiv 2403.08295
+  gemma2,   ///< arXiv 2408.00118
+  gemma3,   ///< arXiv 2503.19786; EmbeddingGemma, too
+  gemma3n,  ///< with several residual streams and per-layer embeddings
+  gemma4    ///< dense, with per-layer embeddings, or with experts
+};
 
 /// "Gemma 3", for people.
 constexpr const char* family_name(Family family) {
@@ -41,13 +47,13 @@ struct LayerConfig {
 
 /// Sizes and constants of one model. Letters are those of the papers.
 struct Config {
-  Family family = Family::gemma3;
+  Family family = Family::gemma3;  ///< whose rules the forward pass follows
   std::string name;                ///< as the file calls it; may be empty
   std::size_t vocab_size = 0;      ///< V
   std::size_t width = 0;           ///< D, of the residual stream
   std::size_t heads = 0;           ///< H, of the queries
   std::size_t context_length = 0;  ///< positions the model was trained for
-  float norm_eps = 1e-6f;
+  float norm_eps = 1e-6f;          ///< added to the mean square in every RMSNorm
   float attention_scale = 1.0f;    ///< of q·k
   float attention_softcap = 0.0f;  ///< 0: none
   float final_softcap = 0.0f;      ///< 0: none
@@ -60,7 +66,7 @@ struct Config {
   std::size_t experts = 0;         ///< E; 0: no mixture of experts
   std::size_t experts_used = 0;    ///< per token
   std::size_t expert_width = 0;    ///< I of one expert
-  std::vector<LayerConfig> layers;
+  std::vector<LayerConfig> layers;  ///< from the first to the last
 };
 
 /// Sets LayerConfig::kv_layer: the last `shared` layers have no keys and values of their own and

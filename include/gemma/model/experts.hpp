@@ -29,8 +29,8 @@ inline std::vector<std::size_t> likeliest_experts(const float* p, std::size_t ex
 
 /// A token that an expert works on, and what its result counts.
 struct ExpertChoice {
-  std::size_t token;
-  float weight;
+  std::size_t token;  ///< row of the batch
+  float weight;       ///< factor of the expert's result for it
 };
 
 /// For each expert its tokens: the `used` likeliest of each token by the router's logits [T, E],
@@ -59,6 +59,7 @@ struct ExpertMatrices {
   WeightMatrix up;    ///< [Ie, D]
   WeightMatrix down;  ///< [D, Ie]
 
+  /// Those of expert `e`: `n` is Ie, `width` is D. Views, as those of w.
   ExpertMatrices(const ExpertWeights& w, std::size_t e, std::size_t n, std::size_t width)
       : gate(w.gate_up ? rows_of(w.gate_up, 2 * e * n, n) : rows_of(w.gate, e * n, n)),
         up(w.gate_up ? rows_of(w.gate_up, (2 * e + 1) * n, n) : rows_of(w.up, e * n, n)),

@@ -13,7 +13,7 @@ GEMMA_NAMESPACE_BEGIN
 
 /// Gemma 1 (arXiv 2403.08295): x += attn(norm(x)); x += mlp(norm(x)).
 struct Gemma1 {
-  static constexpr Family kFamily = Family::gemma1;
+  static constexpr Family kFamily = Family::gemma1;  ///< whose traits these are
 
   // The block.
   static constexpr bool kPostNorms = false;  ///< RMSNorm on each branch before it is added
@@ -29,7 +29,7 @@ struct Gemma1 {
   static constexpr bool kSharedKeys = false;        ///< the last layers may use others' keys and values
 
   // RoPE.
-  static constexpr float kRopeBase = 10000.0f;
+  static constexpr float kRopeBase = 10000.0f;  ///< θ, of global layers, where a file does not say
   /// Local layers have a base of their own and are never stretched to longer texts.
   static constexpr bool kLocalRope = false;
 
@@ -44,47 +44,47 @@ struct Gemma1 {
 
 /// Gemma 2 (arXiv 2408.00118): sandwich norms, soft-caps, every other layer local.
 struct Gemma2 : Gemma1 {
-  static constexpr Family kFamily = Family::gemma2;
-  static constexpr bool kPostNorms = true;
-  static constexpr float kAttentionSoftcap = 50.0f;
-  static constexpr std::size_t kWindowPattern = 2;
-  static constexpr float kFinalSoftcap = 30.0f;
+  static constexpr Family kFamily = Family::gemma2;  ///< whose traits these are
+  static constexpr bool kPostNorms = true;           ///< after attention and after the feed-forward
+  static constexpr float kAttentionSoftcap = 50.0f;  ///< where a file does not say
+  static constexpr std::size_t kWindowPattern = 2;   ///< every other layer is global
+  static constexpr float kFinalSoftcap = 30.0f;      ///< where a GGUF file does not say
 };
 
 /// Gemma 3 (arXiv 2503.19786): QK-norm instead of soft-caps, five of six layers local.
 struct Gemma3 : Gemma2 {
-  static constexpr Family kFamily = Family::gemma3;
-  static constexpr bool kQkNorm = true;
-  static constexpr float kAttentionSoftcap = 0.0f;
-  static constexpr std::size_t kWindowPattern = 6;
-  static constexpr float kRopeBase = 1000000.0f;
-  static constexpr bool kLocalRope = true;
-  static constexpr float kFinalSoftcap = 0.0f;
+  static constexpr Family kFamily = Family::gemma3;  ///< whose traits these are
+  static constexpr bool kQkNorm = true;              ///< instead of soft-caps
+  static constexpr float kAttentionSoftcap = 0.0f;   ///< none any more
+  static constexpr std::size_t kWindowPattern = 6;   ///< every sixth layer is global
+  static constexpr float kRopeBase = 1000000.0f;     ///< of global layers; local ones keep 10,000
+  static constexpr bool kLocalRope = true;           ///< a base of 10,000
+  static constexpr float kFinalSoftcap = 0.0f;       ///< none any more
 };
 
 /// Gemma 3n: AltUp (arXiv 2301.13310), LAuReL (arXiv 2411.07501), per-layer embeddings, sparse
 /// gates, the last layers share keys and values.
 struct Gemma3n : Gemma3 {
-  static constexpr Family kFamily = Family::gemma3n;
-  static constexpr bool kValueNorm = true;
-  static constexpr bool kAltUp = true;
-  static constexpr bool kScaledQueries = false;
-  static constexpr std::size_t kWindowPattern = 5;
-  static constexpr bool kSharedKeys = true;
-  static constexpr float kFinalSoftcap = 30.0f;
-  static constexpr float kNormOffset = 0.0f;
+  static constexpr Family kFamily = Family::gemma3n;  ///< whose traits these are
+  static constexpr bool kValueNorm = true;            ///< beside those of queries and keys
+  static constexpr bool kAltUp = true;                ///< only here
+  static constexpr bool kScaledQueries = false;       ///< q·k is used as it is
+  static constexpr std::size_t kWindowPattern = 5;    ///< every fifth layer is global
+  static constexpr bool kSharedKeys = true;           ///< by as many layers as a file says
+  static constexpr float kFinalSoftcap = 30.0f;       ///< where a GGUF file does not say
+  static constexpr float kNormOffset = 0.0f;          ///< safetensors hold the gains themselves
 };
 
 /// Gemma 4: larger heads on global layers; depending on the size per-layer embeddings with shared
 /// keys and values, keys used as values, or a mixture of experts.
 struct Gemma4 : Gemma3 {
-  static constexpr Family kFamily = Family::gemma4;
-  static constexpr bool kValueNorm = true;
-  static constexpr bool kGemma4 = true;
-  static constexpr bool kScaledQueries = false;
-  static constexpr bool kSharedKeys = true;
-  static constexpr float kFinalSoftcap = 30.0f;
-  static constexpr float kNormOffset = 0.0f;
+  static constexpr Family kFamily = Family::gemma4;  ///< whose traits these are
+  static constexpr bool kValueNorm = true;           ///< beside those of queries and keys
+  static constexpr bool kGemma4 = true;              ///< only here
+  static constexpr bool kScaledQueries = false;      ///< q·k is used as it is
+  static constexpr bool kSharedKeys = true;          ///< by as many layers as a file says
+  static constexpr float kFinalSoftcap = 30.0f;      ///< where a GGUF file does not say
+  static constexpr float kNormOffset = 0.0f;         ///< safetensors hold the gains themselves
 };
 
 /// Calls f with the traits of `family`.
@@ -102,17 +102,18 @@ constexpr auto visit_family(Family family, F&& f) {
 
 /// What readers of files need of a family's traits.
 struct FamilyTraits {
-  bool qk_norm;
-  bool scaled_queries;
-  float attention_softcap;
-  std::size_t window_pattern;
-  bool shared_keys;
-  float rope_base;
-  bool local_rope;
-  float final_softcap;
-  float norm_offset;
+  bool qk_norm;                ///< Gemma1::kQkNorm of the family
+  bool scaled_queries;         ///< kScaledQueries
+  float attention_softcap;     ///< kAttentionSoftcap
+  std::size_t window_pattern;  ///< kWindowPattern
+  bool shared_keys;            ///< kSharedKeys
+  float rope_base;             ///< kRopeBase
+  bool local_rope;             ///< kLocalRope
+  float final_softcap;         ///< kFinalSoftcap
+  float norm_offset;           ///< kNormOffset
 };
 
+/// The traits of a family that is known only at run time.
 constexpr FamilyTraits traits_of(Family family) {
   return visit_family(family, [](auto traits) {
     using F = decltype(traits);

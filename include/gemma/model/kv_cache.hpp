@@ -20,11 +20,12 @@ GEMMA_NAMESPACE_BEGIN
 /// another's keys and values have none.
 class KvCache {
  public:
+  /// The arrays of one layer, of the cache's type.
   struct Layer {
-    AlignedArray<std::uint8_t> keys;
-    AlignedArray<std::uint8_t> values;
-    std::size_t capacity = 0;   ///< positions
-    std::size_t row_bytes = 0;  ///< of one position
+    AlignedArray<std::uint8_t> keys;    ///< [capacity, K·d], after norm and RoPE
+    AlignedArray<std::uint8_t> values;  ///< [capacity, K·d]
+    std::size_t capacity = 0;           ///< positions; 0: another layer's are read
+    std::size_t row_bytes = 0;          ///< of one position
   };
 
   KvCache() = default;
@@ -61,8 +62,8 @@ class KvCache {
     return sum;
   }
 
-  Layer& layer(std::size_t index) { return layers_[index]; }
-  simd::KvType type() const { return type_; }
+  Layer& layer(std::size_t index) { return layers_[index]; }  ///< of Config::layers
+  simd::KvType type() const { return type_; }                 ///< of all numbers in it
 
   /// An error if heads are not whole blocks of a quantised type.
   static Status check_type(const Config& config, simd::KvType type) {

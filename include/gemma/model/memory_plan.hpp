@@ -12,9 +12,9 @@ GEMMA_NAMESPACE_BEGIN
 struct MemoryPlan {
   /// On the CPU the file; mapped, so that only pages in use count.
   std::uint64_t weights = 0;
-  std::uint64_t kv_cache = 0;
+  std::uint64_t kv_cache = 0;  ///< for all positions of the context
   std::uint64_t scratch = 0;   ///< activations, logits, scratch of the threads
-  std::uint64_t total() const { return weights + kv_cache + scratch; }
+  std::uint64_t total() const { return weights + kv_cache + scratch; }  ///< bytes
 };
 
 GEMMA_NAMESPACE_END

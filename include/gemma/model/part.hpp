@@ -10,9 +10,10 @@
 
 GEMMA_NAMESPACE_BEGIN
 
+/// Layers of a model, made to look like a whole one.
 struct ModelPart {
-  Config config;
-  Weights weights;
+  Config config;    ///< of the layers in the part only
+  Weights weights;  ///< views, as those of the model
 };
 
 /// Why layers of such a model cannot run without the others; empty: they can.

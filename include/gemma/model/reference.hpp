@@ -23,13 +23,14 @@ namespace reference {
 
 /// One row of numbers per token: [rows, cols].
 struct Matrix {
-  std::size_t rows = 0;
-  std::size_t cols = 0;
-  std::vector<float> values;
+  std::size_t rows = 0;       ///< tokens
+  std::size_t cols = 0;       ///< numbers per token
+  std::vector<float> values;  ///< [rows, cols], row-major
 
+  /// r rows of c zeros.
   Matrix(std::size_t r, std::size_t c) : rows(r), cols(c), values(r * c) {}
-  float* row(std::size_t r) { return values.data() + r * cols; }
-  const float* row(std::size_t r) const { return values.data() + r * cols; }
+  float* row(std::size_t r) { return values.data() + r * cols; }              ///< [cols]
+  const float* row(std::size_t r) const { return values.data() + r * cols; }  ///< [cols]
 };
 
 /// Σ a_i b_i. Sixteen running sums instead of one let the compiler use the vector unit.

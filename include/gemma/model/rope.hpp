@@ -27,7 +27,9 @@ class RopeTables {
   /// cos and sin of position · f_i, i < d/2, for each token of the batch.
   class Table {
    public:
+    /// [d/2]
     const float* cos(std::size_t token) const { return values_.data() + 2 * token * half_; }
+    /// [d/2]
     const float* sin(std::size_t token) const { return cos(token) + half_; }
 
    private:
@@ -37,6 +39,7 @@ class RopeTables {
     AlignedArray<float> values_;
   };
 
+  /// Finds the speeds of all layers; reserve() and prepare() make the tables.
   explicit RopeTables(const Config& config) {
     for (const LayerConfig& layer : config.layers) {
       std::vector<float> frequencies;
@@ -77,6 +80,7 @@ class RopeTables {
     }
   }
 
+  /// Of one of Config::layers, for the batch that was prepared last.
   const Table& table(std::size_t layer) const { return tables_[table_of_layer_[layer]]; }
 
  private:

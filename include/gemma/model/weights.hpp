@@ -58,14 +58,14 @@ struct LayerWeights {
   WeightMatrix ple_out;             ///< [D, P]
   NormWeights ple_norm;             ///< [D]
   float scale = 1.0f;               ///< of the residual stream after the block
-  AltUpWeights altup;
-  ExpertWeights experts;
+  AltUpWeights altup;               ///< Gemma 3n's
+  ExpertWeights experts;            ///< of Gemma 4's mixtures
 };
 
 /// All of them. The matrices lie in the file, which the owner keeps mapped.
 struct Weights {
   WeightMatrix embedding;                   ///< [V, D]
-  std::vector<LayerWeights> layers;
+  std::vector<LayerWeights> layers;         ///< as many as Config::layers
   NormWeights output_norm;                  ///< [D]
   WeightMatrix head;                        ///< [V, D]; the embedding itself where they are tied
   std::vector<WeightMatrix> dense;          ///< EmbeddingGemma: applied to the mean of a text, in order

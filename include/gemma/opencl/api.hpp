@@ -21,59 +21,65 @@
 GEMMA_NAMESPACE_BEGIN
 namespace opencl {
 
-using Int = std::int32_t;
-using UInt = std::uint32_t;
+using Int = std::int32_t;    ///< cl_int
+using UInt = std::uint32_t;  ///< cl_uint
 using Bits = std::uint64_t;  ///< cl_bitfield
 
-// The handles: cl_platform_id, cl_device_id, …
-using PlatformId = struct PlatformObject*;
-using DeviceId = struct DeviceObject*;
-using ContextId = struct ContextObject*;
-using QueueId = struct QueueObject*;
-using MemoryId = struct MemoryObject*;
-using ProgramId = struct ProgramObject*;
-using KernelId = struct KernelObject*;
-using EventId = struct EventObject*;
+// The handles; what they point to is the library's.
+using PlatformId = struct PlatformObject*;  ///< cl_platform_id
+using DeviceId = struct DeviceObject*;      ///< cl_device_id
+using ContextId = struct ContextObject*;    ///< cl_context
+using QueueId = struct QueueObject*;        ///< cl_command_queue
+using MemoryId = struct MemoryObject*;      ///< cl_mem
+using ProgramId = struct ProgramObject*;    ///< cl_program
+using KernelId = struct KernelObject*;      ///< cl_kernel
+using EventId = struct EventObject*;        ///< cl_event
 
-/// The numbers of cl.h that are used.
+/// The results of cl.h that are told apart.
 enum : Int {
-  kSuccess = 0,
-  kDeviceNotFound = -1,
+  kSuccess = 0,             ///< CL_SUCCESS
+  kDeviceNotFound = -1,     ///< CL_DEVICE_NOT_FOUND: a platform without a device
   kOutOfDeviceMemory = -4,  ///< CL_MEM_OBJECT_ALLOCATION_FAILURE
-  kOutOfResources = -5,
-  kOutOfHostMemory = -6,
-  kBuildFailure = -11,
-  kNoPlatform = -1001  ///< CL_PLATFORM_NOT_FOUND_KHR
+  kOutOfResources = -5,     ///< CL_OUT_OF_RESOURCES
+  kOutOfHostMemory = -6,    ///< CL_OUT_OF_HOST_MEMORY
+  kBuildFailure = -11,      ///< CL_BUILD_PROGRAM_FAILURE: the build log says why
+  kNoPlatform = -1001       ///< CL_PLATFORM_NOT_FOUND_KHR
 };
-inline constexpr Bits kTypeCpu = 2, kTypeGpu = 4, kTypeAccelerator = 8, kTypeAll = 0xFFFFFFFF;
-inline constexpr Bits kReadWrite = 1, kWriteOnly = 2, kReadOnly = 4;
+inline constexpr Bits kTypeCpu = 2;           ///< CL_DEVICE_TYPE_CPU
+inline constexpr Bits kTypeGpu = 4;           ///< CL_DEVICE_TYPE_GPU
+inline constexpr Bits kTypeAccelerator = 8;   ///< CL_DEVICE_TYPE_ACCELERATOR
+inline constexpr Bits kTypeAll = 0xFFFFFFFF;  ///< CL_DEVICE_TYPE_ALL
+inline constexpr Bits kReadWrite = 1;         ///< CL_MEM_READ_WRITE
+inline constexpr Bits kWriteOnly = 2;         ///< CL_MEM_WRITE_ONLY, to kernels
+inline constexpr Bits kReadOnly = 4;          ///< CL_MEM_READ_ONLY, to kernels
+/// What can be asked about platforms, devices, programs and kernels.
 enum : UInt {
-  kPlatformVersion = 0x0901,
-  kPlatformName = 0x0902,
-  kDeviceType = 0x1000,
-  kDeviceComputeUnits = 0x1002,
-  kDeviceWorkGroupSize = 0x1004,
-  kDeviceClock = 0x100C,
-  kDeviceLargestAllocation = 0x1010,
-  kDeviceBaseAlign = 0x1019,
-  kDeviceGlobalMemory = 0x101F,
-  kDeviceLocalMemory = 0x1023,
-  kDeviceLittleEndian = 0x1026,
-  kDeviceAvailable = 0x1027,
-  kDeviceCompiler = 0x1028,
-  kDeviceName = 0x102B,
-  kDeviceVendor = 0x102C,
-  kDriverVersion = 0x102D,
-  kDeviceVersion = 0x102F,
-  kDeviceExtensions = 0x1030,
-  kDeviceUnifiedMemory = 0x1035,
-  kDeviceCVersion = 0x103D,
-  kDeviceNvidiaMajor = 0x4000,  ///< cl_nv_device_attribute_query
-  kDeviceNvidiaMinor = 0x4001,
-  kProgramBinarySizes = 0x1165,
-  kProgramBinaries = 0x1166,
-  kProgramBuildLog = 0x1183,
-  kKernelWorkGroupSize = 0x11B0
+  kPlatformVersion = 0x0901,          ///< CL_PLATFORM_VERSION: text
+  kPlatformName = 0x0902,             ///< CL_PLATFORM_NAME: text
+  kDeviceType = 0x1000,               ///< CL_DEVICE_TYPE: Bits
+  kDeviceComputeUnits = 0x1002,       ///< CL_DEVICE_MAX_COMPUTE_UNITS: UInt
+  kDeviceWorkGroupSize = 0x1004,      ///< CL_DEVICE_MAX_WORK_GROUP_SIZE: size_t
+  kDeviceClock = 0x100C,              ///< CL_DEVICE_MAX_CLOCK_FREQUENCY: UInt, MHz
+  kDeviceLargestAllocation = 0x1010,  ///< CL_DEVICE_MAX_MEM_ALLOC_SIZE: 64 bits, bytes
+  kDeviceBaseAlign = 0x1019,          ///< CL_DEVICE_MEM_BASE_ADDR_ALIGN: UInt, in bits
+  kDeviceGlobalMemory = 0x101F,       ///< CL_DEVICE_GLOBAL_MEM_SIZE: 64 bits, bytes
+  kDeviceLocalMemory = 0x1023,        ///< CL_DEVICE_LOCAL_MEM_SIZE: 64 bits, bytes
+  kDeviceLittleEndian = 0x1026,       ///< CL_DEVICE_ENDIAN_LITTLE: UInt, 0 or 1
+  kDeviceAvailable = 0x1027,          ///< CL_DEVICE_AVAILABLE: UInt, 0 or 1
+  kDeviceCompiler = 0x1028,           ///< CL_DEVICE_COMPILER_AVAILABLE: UInt, 0 or 1
+  kDeviceName = 0x102B,               ///< CL_DEVICE_NAME: text
+  kDeviceVendor = 0x102C,             ///< CL_DEVICE_VENDOR: text
+  kDriverVersion = 0x102D,            ///< CL_DRIVER_VERSION: text
+  kDeviceVersion = 0x102F,            ///< CL_DEVICE_VERSION: text
+  kDeviceExtensions = 0x1030,         ///< CL_DEVICE_EXTENSIONS: words
+  kDeviceUnifiedMemory = 0x1035,      ///< CL_DEVICE_HOST_UNIFIED_MEMORY: UInt, 0 or 1
+  kDeviceCVersion = 0x103D,           ///< CL_DEVICE_OPENCL_C_VERSION: text
+  kDeviceNvidiaMajor = 0x4000,        ///< CL_DEVICE_COMPUTE_CAPABILITY_MAJOR_NV: UInt
+  kDeviceNvidiaMinor = 0x4001,        ///< CL_DEVICE_COMPUTE_CAPABILITY_MINOR_NV: UInt
+  kProgramBinarySizes = 0x1165,       ///< CL_PROGRAM_BINARY_SIZES: size_t of each device
+  kProgramBinaries = 0x1166,          ///< CL_PROGRAM_BINARIES: pointers to room for them
+  kProgramBuildLog = 0x1183,          ///< CL_PROGRAM_BUILD_LOG: text
+  kKernelWorkGroupSize = 0x11B0       ///< CL_KERNEL_WORK_GROUP_SIZE: size_t
 };
 
 /// Calls X(name, result, arguments) for each function that must exist: core OpenCL 1.2 only.
@@ -127,9 +133,9 @@ struct Functions {
 
 /// A platform and the functions to call it by.
 struct Platform {
-  std::shared_ptr<const Functions> functions;
-  PlatformId id = nullptr;
-  std::string library;  ///< where it was found
+  std::shared_ptr<const Functions> functions;  ///< of the library below; never null
+  PlatformId id = nullptr;                     ///< valid as long as the process lives
+  std::string library;                         ///< where it was found
 };
 
 /// All platforms of this machine: those of a loader (libOpenCL), and of drivers that it does not

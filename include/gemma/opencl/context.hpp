@@ -20,9 +20,12 @@ template <class Id, Int(GEMMA_OPENCL_CALL* Functions::*Release)(Id)>
 class Handle {
  public:
   Handle() = default;
+  /// Takes `id` over, which may be null; `functions` must outlive the handle.
   Handle(const Functions& functions, Id id) : functions_(&functions), id_(id) {}
+  /// Leaves `other` without an object.
   Handle(Handle&& other) noexcept
       : functions_(other.functions_), id_(std::exchange(other.id_, nullptr)) {}
+  /// Exchanges the objects.
   Handle& operator=(Handle&& other) noexcept {
     std::swap(functions_, other.functions_);
     std::swap(id_, other.id_);
@@ -32,35 +35,36 @@ class Handle {
     if (id_ != nullptr) (functions_->*Release)(id_);
   }
 
-  Id id() const { return id_; }
-  explicit operator bool() const { return id_ != nullptr; }
+  Id id() const { return id_; }                              ///< null: none
+  explicit operator bool() const { return id_ != nullptr; }  ///< whether there is an object
 
  private:
   const Functions* functions_ = nullptr;
   Id id_ = nullptr;
 };
 
-using Buffer = Handle<MemoryId, &Functions::clReleaseMemObject>;
-using Program = Handle<ProgramId, &Functions::clReleaseProgram>;
+using Buffer = Handle<MemoryId, &Functions::clReleaseMemObject>;  ///< memory of a device
+using Program = Handle<ProgramId, &Functions::clReleaseProgram>;  ///< compiled for one device
 
 /// A function of a program.
 struct Kernel {
-  Handle<KernelId, &Functions::clReleaseKernel> handle;
-  std::string name;
+  Handle<KernelId, &Functions::clReleaseKernel> handle;  ///< keeps its program alive
+  std::string name;                                      ///< of the function, for errors
 };
 
 /// Bytes of local memory, as an argument of a kernel.
 struct LocalBytes {
-  std::size_t size;
+  std::size_t size;  ///< bytes per work-group
 };
 
 /// One in-order queue on one device. Errors have ErrorCode::backend, out_of_memory or build_failed,
 /// and name the call, what it was for and OpenCL's error.
 class Context {
  public:
+  /// An error if the driver makes no context or no queue.
   static Result<std::unique_ptr<Context>> create(const Device& device);
 
-  const Device& device() const { return device_; }
+  const Device& device() const { return device_; }  ///< a copy of the one given
 
   /// Memory of at least one byte; `what` it is for goes into the error.
   Result<Buffer> create_buffer(std::size_t bytes, const std::string& what);
@@ -75,6 +79,7 @@ class Context {
   /// files are named after device, driver, source and options. An error holds the compiler's words.
   Result<Program> build(const std::string& source, const std::string& options,
                         const std::string& cache);
+  /// An error if the program has no kernel of that name.
   Result<Kernel> create_kernel(const Program& program, const std::string& name);
   /// Work-items that a group of this kernel may have here.
   Result<std::size_t> work_group_size(const Kernel& kernel);
@@ -95,6 +100,7 @@ class Context {
   }
   /// Sends what was launched to the device without waiting.
   Status flush();
+  /// Sends what was launched, and waits until it is done.
   Status finish();
 
  private:

@@ -30,18 +30,20 @@ inline constexpr std::int8_t kIq4Values[16] = {-127, -104, -83, -65, -49, -35, -
 ///   0    2                  18
 ///   | d  | qs: 16 x 2 nibbles |    low nibbles are elements 0..15, high nibbles 16..31
 struct Q4_0 {
-  static constexpr DType kType = DType::Q4_0;
-  static constexpr const char* kName = "Q4_0";
-  static constexpr std::size_t kBlockElements = 32;
-  static constexpr std::size_t kScaleOffset = 0;
-  static constexpr std::size_t kQuantsOffset = 2;
-  static constexpr std::size_t kBlockBytes = 18;
-  static constexpr std::size_t kGroup = 32;
-  static constexpr bool kHasMin = false;
+  static constexpr DType kType = DType::Q4_0;        ///< as files number it
+  static constexpr const char* kName = "Q4_0";       ///< as ggml spells it
+  static constexpr std::size_t kBlockElements = 32;  ///< numbers per block
+  static constexpr std::size_t kScaleOffset = 0;     ///< byte of d
+  static constexpr std::size_t kQuantsOffset = 2;    ///< byte of qs
+  static constexpr std::size_t kBlockBytes = 18;     ///< bytes per block
+  static constexpr std::size_t kGroup = 32;          ///< elements that share a scale
+  static constexpr bool kHasMin = false;             ///< value = scale · q
 
+  /// A block to 32 floats, in order.
   static void decode(const std::uint8_t* block, float* out) {
     detail::decode_by_groups<Q4_0>(block, out);
   }
+  /// q [32] from −8 to 7, scale [1]; no minimum is written.
   static void decode_groups(const std::uint8_t* block, std::int8_t* q, float* scale,
                             float* /*minimum*/ = nullptr) {
     *scale = detail::load_half(block + kScaleOffset);
@@ -55,19 +57,21 @@ struct Q4_0 {
 ///   0    2    4                  20
 ///   | d  | m  | qs: 16 x 2 nibbles |
 struct Q4_1 {
-  static constexpr DType kType = DType::Q4_1;
-  static constexpr const char* kName = "Q4_1";
-  static constexpr std::size_t kBlockElements = 32;
-  static constexpr std::size_t kScaleOffset = 0;
-  static constexpr std::size_t kMinOffset = 2;
-  static constexpr std::size_t kQuantsOffset = 4;
-  static constexpr std::size_t kBlockBytes = 20;
-  static constexpr std::size_t kGroup = 32;
-  static constexpr bool kHasMin = true;
+  static constexpr DType kType = DType::Q4_1;        ///< as files number it
+  static constexpr const char* kName = "Q4_1";       ///< as ggml spells it
+  static constexpr std::size_t kBlockElements = 32;  ///< numbers per block
+  static constexpr std::size_t kScaleOffset = 0;     ///< byte of d
+  static constexpr std::size_t kMinOffset = 2;       ///< byte of m
+  static constexpr std::size_t kQuantsOffset = 4;    ///< byte of qs
+  static constexpr std::size_t kBlockBytes = 20;     ///< bytes per block
+  static constexpr std::size_t kGroup = 32;          ///< elements that share a scale
+  static constexpr bool kHasMin = true;              ///< value = scale · q − minimum
 
+  /// A block to 32 floats, in order.
   static void decode(const std::uint8_t* block, float* out) {
     detail::decode_by_groups<Q4_1>(block, out);
   }
+  /// q [32] from 0 to 15, scale [1], minimum [1] = −m.
   static void decode_groups(const std::uint8_t* block, std::int8_t* q, float* scale,
                             float* minimum) {
     *scale = detail::load_half(block + kScaleOffset);
@@ -81,19 +85,21 @@ struct Q4_1 {
 ///   0    2               6                  22
 ///   | d  | qh: 32 x 1 bit | qs: 16 x 2 nibbles |    bit i of qh is bit 4 of element i
 struct Q5_0 {
-  static constexpr DType kType = DType::Q5_0;
-  static constexpr const char* kName = "Q5_0";
-  static constexpr std::size_t kBlockElements = 32;
-  static constexpr std::size_t kScaleOffset = 0;
-  static constexpr std::size_t kHighBitsOffset = 2;
-  static constexpr std::size_t kQuantsOffset = 6;
-  static constexpr std::size_t kBlockBytes = 22;
-  static constexpr std::size_t kGroup = 32;
-  static constexpr bool kHasMin = false;
+  static constexpr DType kType = DType::Q5_0;        ///< as files number it
+  static constexpr const char* kName = "Q5_0";       ///< as ggml spells it
+  static constexpr std::size_t kBlockElements = 32;  ///< numbers per block
+  static constexpr std::size_t kScaleOffset = 0;     ///< byte of d
+  static constexpr std::size_t kHighBitsOffset = 2;  ///< byte of qh
+  static constexpr std::size_t kQuantsOffset = 6;    ///< byte of qs
+  static constexpr std::size_t kBlockBytes = 22;     ///< bytes per block
+  static constexpr std::size_t kGroup = 32;          ///< elements that share a scale
+  static constexpr bool kHasMin = false;             ///< value = scale · q
 
+  /// A block to 32 floats, in order.
   static void decode(const std::uint8_t* block, float* out) {
     detail::decode_by_groups<Q5_0>(block, out);
   }
+  /// q [32] from −16 to 15, scale [1]; no minimum is written.
   static void decode_groups(const std::uint8_t* block, std::int8_t* q, float* scale,
                             float* /*minimum*/ = nullptr) {
     *scale = detail::load_half(block + kScaleOffset);
@@ -108,20 +114,22 @@ struct Q5_0 {
 ///   0    2    4               8                  24
 ///   | d  | m  | qh: 32 x 1 bit | qs: 16 x 2 nibbles |
 struct Q5_1 {
-  static constexpr DType kType = DType::Q5_1;
-  static constexpr const char* kName = "Q5_1";
-  static constexpr std::size_t kBlockElements = 32;
-  static constexpr std::size_t kScaleOffset = 0;
-  static constexpr std::size_t kMinOffset = 2;
-  static constexpr std::size_t kHighBitsOffset = 4;
-  static constexpr std::size_t kQuantsOffset = 8;
-  static constexpr std::size_t kBlockBytes = 24;
-  static constexpr std::size_t kGroup = 32;
-  static constexpr bool kHasMin = true;
+  static constexpr DType kType = DType::Q5_1;        ///< as files number it
+  static constexpr const char* kName = "Q5_1";       ///< as ggml spells it
+  static constexpr std::size_t kBlockElements = 32;  ///< numbers per block
+  static constexpr std::size_t kScaleOffset = 0;     ///< byte of d
+  static constexpr std::size_t kMinOffset = 2;       ///< byte of m
+  static constexpr std::size_t kHighBitsOffset = 4;  ///< byte of qh
+  static constexpr std::size_t kQuantsOffset = 8;    ///< byte of qs
+  static constexpr std::size_t kBlockBytes = 24;     ///< bytes per block
+  static constexpr std::size_t kGroup = 32;          ///< elements that share a scale
+  static constexpr bool kHasMin = true;              ///< value = scale · q − minimum
 
+  /// A block to 32 floats, in order.
   static void decode(const std::uint8_t* block, float* out) {
     detail::decode_by_groups<Q5_1>(block, out);
   }
+  /// q [32] from 0 to 31, scale [1], minimum [1] = −m.
   static void decode_groups(const std::uint8_t* block, std::int8_t* q, float* scale,
                             float* minimum) {
     *scale = detail::load_half(block + kScaleOffset);
@@ -136,18 +144,20 @@ struct Q5_1 {
 ///   0    2               34
 ///   | d  | qs: 32 x int8 |
 struct Q8_0 {
-  static constexpr DType kType = DType::Q8_0;
-  static constexpr const char* kName = "Q8_0";
-  static constexpr std::size_t kBlockElements = 32;
-  static constexpr std::size_t kScaleOffset = 0;
-  static constexpr std::size_t kQuantsOffset = 2;
-  static constexpr std::size_t kBlockBytes = 34;
-  static constexpr std::size_t kGroup = 32;
-  static constexpr bool kHasMin = false;
+  static constexpr DType kType = DType::Q8_0;        ///< as files number it
+  static constexpr const char* kName = "Q8_0";       ///< as ggml spells it
+  static constexpr std::size_t kBlockElements = 32;  ///< numbers per block
+  static constexpr std::size_t kScaleOffset = 0;     ///< byte of d
+  static constexpr std::size_t kQuantsOffset = 2;    ///< byte of qs
+  static constexpr std::size_t kBlockBytes = 34;     ///< bytes per block
+  static constexpr std::size_t kGroup = 32;          ///< elements that share a scale
+  static constexpr bool kHasMin = false;             ///< value = scale · q
 
+  /// A block to 32 floats, in order.
   static void decode(const std::uint8_t* block, float* out) {
     detail::decode_by_groups<Q8_0>(block, out);
   }
+  /// q [32] from −128 to 127, scale [1]; no minimum is written.
   static void decode_groups(const std::uint8_t* block, std::int8_t* q, float* scale,
                             float* /*minimum*/ = nullptr) {
     *scale = detail::load_half(block + kScaleOffset);
@@ -157,18 +167,20 @@ struct Q8_0 {
 
 /// 4 bits that select one of 16 values: value = d * kIq4Values[q]. Laid out as Q4_0.
 struct IQ4_NL {
-  static constexpr DType kType = DType::IQ4_NL;
-  static constexpr const char* kName = "IQ4_NL";
-  static constexpr std::size_t kBlockElements = 32;
-  static constexpr std::size_t kScaleOffset = 0;
-  static constexpr std::size_t kQuantsOffset = 2;
-  static constexpr std::size_t kBlockBytes = 18;
-  static constexpr std::size_t kGroup = 32;
-  static constexpr bool kHasMin = false;
+  static constexpr DType kType = DType::IQ4_NL;      ///< as files number it
+  static constexpr const char* kName = "IQ4_NL";     ///< as ggml spells it
+  static constexpr std::size_t kBlockElements = 32;  ///< numbers per block
+  static constexpr std::size_t kScaleOffset = 0;     ///< byte of d
+  static constexpr std::size_t kQuantsOffset = 2;    ///< byte of qs
+  static constexpr std::size_t kBlockBytes = 18;     ///< bytes per block
+  static constexpr std::size_t kGroup = 32;          ///< elements that share a scale
+  static constexpr bool kHasMin = false;             ///< value = scale · q
 
+  /// A block to 32 floats, in order.
   static void decode(const std::uint8_t* block, float* out) {
     detail::decode_by_groups<IQ4_NL>(block, out);
   }
+  /// q [32], values of kIq4Values; scale [1]; no minimum is written.
   static void decode_groups(const std::uint8_t* block, std::int8_t* q, float* scale,
                             float* /*minimum*/ = nullptr) {
     *scale = detail::load_half(block + kScaleOffset);

@@ -52,6 +52,7 @@ inline void codes_of(const float* q, std::size_t n, int lowest, std::uint8_t* co
 /// two of them, is found exactly, for the peak is tried at every integer.
 template <>
 struct Encoder<Q4_0> {
+  /// 32 floats to a block.
   static void encode(const float* src, std::uint8_t* block) {
     float q[32];
     std::uint8_t codes[32];
@@ -61,8 +62,10 @@ struct Encoder<Q4_0> {
   }
 };
 
+/// As Q4_0, with twice the steps.
 template <>
 struct Encoder<Q5_0> {
+  /// 32 floats to a block.
   static void encode(const float* src, std::uint8_t* block) {
     float q[32];
     std::uint8_t codes[32];
@@ -76,6 +79,7 @@ struct Encoder<Q5_0> {
 /// A scale and a minimum of their own; the block stores what is to be added, -minimum.
 template <>
 struct Encoder<Q5_1> {
+  /// 32 floats to a block.
   static void encode(const float* src, std::uint8_t* block) {
     using namespace detail;
     constexpr Range kRange{0, 31};
@@ -100,6 +104,7 @@ struct Encoder<Q5_1> {
 /// Some kernels want the magnitude of q in an int8: -128 is left out.
 template <>
 struct Encoder<Q8_0> {
+  /// 32 floats to a block.
   static void encode(const float* src, std::uint8_t* block) {
     float q[32];
     detail::encode_centred<Q8_0>(src, {-127, 127}, {96.0f, 130.0f, 1.0f}, block, q);

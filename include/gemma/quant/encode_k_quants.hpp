@@ -229,16 +229,20 @@ void encode_with_minimums(const float* src, std::uint8_t* block, std::uint8_t* c
 
 }  // namespace detail
 
+/// Large numbers count more than small ones.
 template <>
 struct Encoder<Q4_K> {
+  /// 256 floats to a block.
   static void encode(const float* src, std::uint8_t* block) {
     std::uint8_t codes[256];
     detail::encode_with_minimums<Q4_K>(src, block, codes);
   }
 };
 
+/// All numbers count alike.
 template <>
 struct Encoder<Q5_K> {
+  /// 256 floats to a block.
   static void encode(const float* src, std::uint8_t* block) {
     std::uint8_t codes[256];
     detail::encode_with_minimums<Q5_K>(src, block, codes);
@@ -250,8 +254,10 @@ struct Encoder<Q5_K> {
   }
 };
 
+/// All numbers count alike; there are no minimums.
 template <>
 struct Encoder<Q6_K> {
+  /// 256 floats to a block.
   static void encode(const float* src, std::uint8_t* block) {
     const detail::SuperBlock<Q6_K> fit = detail::fit_super_block<Q6_K>(src);
     detail::store_le(block + Q6_K::kScaleOffset, half_from_float(fit.d));

@@ -19,20 +19,22 @@ namespace quant {
 ///
 /// Each 16 bytes of qs hold 32 elements, as Q4_0 does.
 struct IQ4_XS {
-  static constexpr DType kType = DType::IQ4_XS;
-  static constexpr const char* kName = "IQ4_XS";
-  static constexpr std::size_t kBlockElements = 256;
-  static constexpr std::size_t kScaleOffset = 0;
-  static constexpr std::size_t kHighScalesOffset = 2;
-  static constexpr std::size_t kLowScalesOffset = 4;
-  static constexpr std::size_t kQuantsOffset = 8;
-  static constexpr std::size_t kBlockBytes = 136;
-  static constexpr std::size_t kGroup = 32;
-  static constexpr bool kHasMin = false;
+  static constexpr DType kType = DType::IQ4_XS;        ///< as files number it
+  static constexpr const char* kName = "IQ4_XS";       ///< as ggml spells it
+  static constexpr std::size_t kBlockElements = 256;   ///< numbers per block
+  static constexpr std::size_t kScaleOffset = 0;       ///< byte of d
+  static constexpr std::size_t kHighScalesOffset = 2;  ///< byte of scales_h
+  static constexpr std::size_t kLowScalesOffset = 4;   ///< byte of scales_l
+  static constexpr std::size_t kQuantsOffset = 8;      ///< byte of qs
+  static constexpr std::size_t kBlockBytes = 136;      ///< bytes per block
+  static constexpr std::size_t kGroup = 32;            ///< elements that share a scale
+  static constexpr bool kHasMin = false;               ///< value = scale · q
 
+  /// A block to 256 floats, in order.
   static void decode(const std::uint8_t* block, float* out) {
     detail::decode_by_groups<IQ4_XS>(block, out);
   }
+  /// q [256], values of kIq4Values; scale [8]; no minimum is written.
   static void decode_groups(const std::uint8_t* block, std::int8_t* q, float* scale,
                             float* /*minimum*/ = nullptr) {
     const float d = detail::load_half(block + kScaleOffset);

@@ -34,20 +34,22 @@ inline void unpack_scales_and_minimums(const std::uint8_t* packed, float d, floa
 ///   0                              16               80   82     84
 ///   | scales: 16 x (sc | m << 4)   | qs: 64 x 4 x 2 | d  | dmin |
 struct Q2_K {
-  static constexpr DType kType = DType::Q2_K;
-  static constexpr const char* kName = "Q2_K";
-  static constexpr std::size_t kBlockElements = 256;
-  static constexpr std::size_t kScalesOffset = 0;
-  static constexpr std::size_t kQuantsOffset = 16;
-  static constexpr std::size_t kScaleOffset = 80;
-  static constexpr std::size_t kMinOffset = 82;
-  static constexpr std::size_t kBlockBytes = 84;
-  static constexpr std::size_t kGroup = 16;
-  static constexpr bool kHasMin = true;
+  static constexpr DType kType = DType::Q2_K;         ///< as files number it
+  static constexpr const char* kName = "Q2_K";        ///< as ggml spells it
+  static constexpr std::size_t kBlockElements = 256;  ///< numbers per block
+  static constexpr std::size_t kScalesOffset = 0;     ///< byte of scales
+  static constexpr std::size_t kQuantsOffset = 16;    ///< byte of qs
+  static constexpr std::size_t kScaleOffset = 80;     ///< byte of d
+  static constexpr std::size_t kMinOffset = 82;       ///< byte of dmin
+  static constexpr std::size_t kBlockBytes = 84;      ///< bytes per block
+  static constexpr std::size_t kGroup = 16;           ///< elements that share a scale
+  static constexpr bool kHasMin = true;               ///< value = scale · q − minimum
 
+  /// A block to 256 floats, in order.
   static void decode(const std::uint8_t* block, float* out) {
     detail::decode_by_groups<Q2_K>(block, out);
   }
+  /// q [256] from 0 to 3, scale [16], minimum [16].
   static void decode_groups(const std::uint8_t* block, std::int8_t* q, float* scale,
                             float* minimum) {
     const float d = detail::load_half(block + kScaleOffset);
@@ -70,20 +72,22 @@ struct Q2_K {
 /// is *not* set. Bytes 0..7 of scales: the lower 4 bits of groups 0..7 and, in the high nibbles,
 /// 8..15; bytes 8..11: the upper 2 bits of groups 0..3, 4..7, 8..11 and 12..15.
 struct Q3_K {
-  static constexpr DType kType = DType::Q3_K;
-  static constexpr const char* kName = "Q3_K";
-  static constexpr std::size_t kBlockElements = 256;
-  static constexpr std::size_t kHighBitsOffset = 0;
-  static constexpr std::size_t kQuantsOffset = 32;
-  static constexpr std::size_t kScalesOffset = 96;
-  static constexpr std::size_t kScaleOffset = 108;
-  static constexpr std::size_t kBlockBytes = 110;
-  static constexpr std::size_t kGroup = 16;
-  static constexpr bool kHasMin = false;
+  static constexpr DType kType = DType::Q3_K;         ///< as files number it
+  static constexpr const char* kName = "Q3_K";        ///< as ggml spells it
+  static constexpr std::size_t kBlockElements = 256;  ///< numbers per block
+  static constexpr std::size_t kHighBitsOffset = 0;   ///< byte of hmask
+  static constexpr std::size_t kQuantsOffset = 32;    ///< byte of qs
+  static constexpr std::size_t kScalesOffset = 96;    ///< byte of scales
+  static constexpr std::size_t kScaleOffset = 108;    ///< byte of d
+  static constexpr std::size_t kBlockBytes = 110;     ///< bytes per block
+  static constexpr std::size_t kGroup = 16;           ///< elements that share a scale
+  static constexpr bool kHasMin = false;              ///< value = scale · q
 
+  /// A block to 256 floats, in order.
   static void decode(const std::uint8_t* block, float* out) {
     detail::decode_by_groups<Q3_K>(block, out);
   }
+  /// q [256] from −4 to 3, scale [16]; no minimum is written.
   static void decode_groups(const std::uint8_t* block, std::int8_t* q, float* scale,
                             float* /*minimum*/ = nullptr) {
     const float d = detail::load_half(block + kScaleOffset);
@@ -111,20 +115,22 @@ struct Q3_K {
 ///
 /// Each 32 bytes of qs hold 64 elements, the first 32 in the low nibbles.
 struct Q4_K {
-  static constexpr DType kType = DType::Q4_K;
-  static constexpr const char* kName = "Q4_K";
-  static constexpr std::size_t kBlockElements = 256;
-  static constexpr std::size_t kScaleOffset = 0;
-  static constexpr std::size_t kMinOffset = 2;
-  static constexpr std::size_t kScalesOffset = 4;
-  static constexpr std::size_t kQuantsOffset = 16;
-  static constexpr std::size_t kBlockBytes = 144;
-  static constexpr std::size_t kGroup = 32;
-  static constexpr bool kHasMin = true;
+  static constexpr DType kType = DType::Q4_K;         ///< as files number it
+  static constexpr const char* kName = "Q4_K";        ///< as ggml spells it
+  static constexpr std::size_t kBlockElements = 256;  ///< numbers per block
+  static constexpr std::size_t kScaleOffset = 0;      ///< byte of d
+  static constexpr std::size_t kMinOffset = 2;        ///< byte of dmin
+  static constexpr std::size_t kScalesOffset = 4;     ///< byte of scales
+  static constexpr std::size_t kQuantsOffset = 16;    ///< byte of qs
+  static constexpr std::size_t kBlockBytes = 144;     ///< bytes per block
+  static constexpr std::size_t kGroup = 32;           ///< elements that share a scale
+  static constexpr bool kHasMin = true;               ///< value = scale · q − minimum
 
+  /// A block to 256 floats, in order.
   static void decode(const std::uint8_t* block, float* out) {
     detail::decode_by_groups<Q4_K>(block, out);
   }
+  /// q [256] from 0 to 15, scale [8], minimum [8].
   static void decode_groups(const std::uint8_t* block, std::int8_t* q, float* scale,
                             float* minimum) {
     const float d = detail::load_half(block + kScaleOffset);
@@ -143,21 +149,23 @@ struct Q4_K {
 ///
 /// As Q4_K; bit g of qh[i] is bit 4 of element 32 g + i.
 struct Q5_K {
-  static constexpr DType kType = DType::Q5_K;
-  static constexpr const char* kName = "Q5_K";
-  static constexpr std::size_t kBlockElements = 256;
-  static constexpr std::size_t kScaleOffset = 0;
-  static constexpr std::size_t kMinOffset = 2;
-  static constexpr std::size_t kScalesOffset = 4;
-  static constexpr std::size_t kHighBitsOffset = 16;
-  static constexpr std::size_t kQuantsOffset = 48;
-  static constexpr std::size_t kBlockBytes = 176;
-  static constexpr std::size_t kGroup = 32;
-  static constexpr bool kHasMin = true;
+  static constexpr DType kType = DType::Q5_K;         ///< as files number it
+  static constexpr const char* kName = "Q5_K";        ///< as ggml spells it
+  static constexpr std::size_t kBlockElements = 256;  ///< numbers per block
+  static constexpr std::size_t kScaleOffset = 0;      ///< byte of d
+  static constexpr std::size_t kMinOffset = 2;        ///< byte of dmin
+  static constexpr std::size_t kScalesOffset = 4;     ///< byte of scales
+  static constexpr std::size_t kHighBitsOffset = 16;  ///< byte of qh
+  static constexpr std::size_t kQuantsOffset = 48;    ///< byte of qs
+  static constexpr std::size_t kBlockBytes = 176;     ///< bytes per block
+  static constexpr std::size_t kGroup = 32;           ///< elements that share a scale
+  static constexpr bool kHasMin = true;               ///< value = scale · q − minimum
 
+  /// A block to 256 floats, in order.
   static void decode(const std::uint8_t* block, float* out) {
     detail::decode_by_groups<Q5_K>(block, out);
   }
+  /// q [256] from 0 to 31, scale [8], minimum [8].
   static void decode_groups(const std::uint8_t* block, std::int8_t* q, float* scale,
                             float* minimum) {
     const float d = detail::load_half(block + kScaleOffset);
@@ -182,20 +190,22 @@ struct Q5_K {
 ///
 /// Each 64 bytes of ql and 32 bytes of qh hold the lower 4 and upper 2 bits of 128 elements.
 struct Q6_K {
-  static constexpr DType kType = DType::Q6_K;
-  static constexpr const char* kName = "Q6_K";
-  static constexpr std::size_t kBlockElements = 256;
-  static constexpr std::size_t kQuantsOffset = 0;
-  static constexpr std::size_t kHighBitsOffset = 128;
-  static constexpr std::size_t kScalesOffset = 192;
-  static constexpr std::size_t kScaleOffset = 208;
-  static constexpr std::size_t kBlockBytes = 210;
-  static constexpr std::size_t kGroup = 16;
-  static constexpr bool kHasMin = false;
+  static constexpr DType kType = DType::Q6_K;          ///< as files number it
+  static constexpr const char* kName = "Q6_K";         ///< as ggml spells it
+  static constexpr std::size_t kBlockElements = 256;   ///< numbers per block
+  static constexpr std::size_t kQuantsOffset = 0;      ///< byte of ql
+  static constexpr std::size_t kHighBitsOffset = 128;  ///< byte of qh
+  static constexpr std::size_t kScalesOffset = 192;    ///< byte of scales
+  static constexpr std::size_t kScaleOffset = 208;     ///< byte of d
+  static constexpr std::size_t kBlockBytes = 210;      ///< bytes per block
+  static constexpr std::size_t kGroup = 16;            ///< elements that share a scale
+  static constexpr bool kHasMin = false;               ///< value = scale · q
 
+  /// A block to 256 floats, in order.
   static void decode(const std::uint8_t* block, float* out) {
     detail::decode_by_groups<Q6_K>(block, out);
   }
+  /// q [256] from −32 to 31, scale [16]; no minimum is written.
   static void decode_groups(const std::uint8_t* block, std::int8_t* q, float* scale,
                             float* /*minimum*/ = nullptr) {
     const float d = detail::load_half(block + kScaleOffset);

@@ -15,16 +15,16 @@ inline constexpr std::size_t kPackedRows = 16;
 
 /// `rows` × `cols` numbers of one format, row-major, in place: y = W x. Owns nothing.
 struct WeightMatrix {
-  DType type = DType::F32;
-  const std::uint8_t* data = nullptr;
-  std::size_t rows = 0;
-  std::size_t cols = 0;
-  std::size_t row_bytes = 0;
+  DType type = DType::F32;               ///< of all its numbers
+  const std::uint8_t* data = nullptr;    ///< the first row; null: no matrix
+  std::size_t rows = 0;                  ///< outputs
+  std::size_t cols = 0;                  ///< inputs
+  std::size_t row_bytes = 0;             ///< of whole blocks, without gaps
   const std::uint8_t* packed = nullptr;  ///< the same by groups of rows, see packed.hpp; null: none
 
-  explicit operator bool() const { return data != nullptr; }
-  const std::uint8_t* row(std::size_t r) const { return data + r * row_bytes; }
-  std::size_t bytes() const { return rows * row_bytes; }
+  explicit operator bool() const { return data != nullptr; }                     ///< data is set
+  const std::uint8_t* row(std::size_t r) const { return data + r * row_bytes; }  ///< r < rows
+  std::size_t bytes() const { return rows * row_bytes; }                         ///< of all rows
 };
 
 /// Rows [first, first + count) of a matrix.

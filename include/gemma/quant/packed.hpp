@@ -19,74 +19,89 @@
 GEMMA_NAMESPACE_BEGIN
 namespace quant {
 
+/// Neighbouring words of a block that are read together.
 struct PackedField {
-  std::size_t offset;  ///< in the block of the file
-  std::size_t words;
-  std::size_t word_bytes;
+  std::size_t offset;      ///< in the block of the file
+  std::size_t words;       ///< of a row's block
+  std::size_t word_bytes;  ///< 4, or 2 for a scale
 
-  constexpr std::size_t bytes() const { return words * word_bytes; }
+  constexpr std::size_t bytes() const { return words * word_bytes; }  ///< of one row's block
 };
 
 /// The fields of a format that can be packed, in the order in which they are read.
 template <class Format>
 struct PackedLayout {
-  static constexpr bool kExists = false;
+  static constexpr bool kExists = false;  ///< false: blocks stay as they are in the file
 };
+/// d, then the codes.
 template <>
 struct PackedLayout<Q4_0> {
-  static constexpr bool kExists = true;
-  static constexpr PackedField kScale = {Q4_0::kScaleOffset, 1, 2};
-  static constexpr PackedField kQuants = {Q4_0::kQuantsOffset, 4, 4};
+  static constexpr bool kExists = true;                                ///< can be packed
+  static constexpr PackedField kScale = {Q4_0::kScaleOffset, 1, 2};    ///< d
+  static constexpr PackedField kQuants = {Q4_0::kQuantsOffset, 4, 4};  ///< qs
+  /// In the order of a packed block.
   static constexpr PackedField kFields[] = {kScale, kQuants};
 };
+/// d, then the codes.
 template <>
 struct PackedLayout<Q8_0> {
-  static constexpr bool kExists = true;
-  static constexpr PackedField kScale = {Q8_0::kScaleOffset, 1, 2};
-  static constexpr PackedField kQuants = {Q8_0::kQuantsOffset, 8, 4};
+  static constexpr bool kExists = true;                                ///< can be packed
+  static constexpr PackedField kScale = {Q8_0::kScaleOffset, 1, 2};    ///< d
+  static constexpr PackedField kQuants = {Q8_0::kQuantsOffset, 8, 4};  ///< qs
+  /// In the order of a packed block.
   static constexpr PackedField kFields[] = {kScale, kQuants};
 };
+/// d, the fifth bits, then the other four.
 template <>
 struct PackedLayout<Q5_0> {
-  static constexpr bool kExists = true;
-  static constexpr PackedField kScale = {Q5_0::kScaleOffset, 1, 2};
-  static constexpr PackedField kQuants = {Q5_0::kQuantsOffset, 4, 4};
+  static constexpr bool kExists = true;                                ///< can be packed
+  static constexpr PackedField kScale = {Q5_0::kScaleOffset, 1, 2};    ///< d
+  static constexpr PackedField kQuants = {Q5_0::kQuantsOffset, 4, 4};  ///< qs
   /// Bit 8 i + j is that of element 4 j + i.
   static constexpr PackedField kHighBits = {Q5_0::kHighBitsOffset, 1, 4};
+  /// In the order of a packed block.
   static constexpr PackedField kFields[] = {kScale, kHighBits, kQuants};
 };
+/// d and dmin, scales and minimums, then the codes.
 template <>
 struct PackedLayout<Q4_K> {
-  static constexpr bool kExists = true;
-  static constexpr PackedField kScale = {Q4_K::kScaleOffset, 1, 2};
-  static constexpr PackedField kMin = {Q4_K::kMinOffset, 1, 2};
-  static constexpr PackedField kScales = {Q4_K::kScalesOffset, 3, 4};
-  static constexpr PackedField kQuants = {Q4_K::kQuantsOffset, 32, 4};
+  static constexpr bool kExists = true;                                 ///< can be packed
+  static constexpr PackedField kScale = {Q4_K::kScaleOffset, 1, 2};     ///< d
+  static constexpr PackedField kMin = {Q4_K::kMinOffset, 1, 2};         ///< dmin
+  static constexpr PackedField kScales = {Q4_K::kScalesOffset, 3, 4};   ///< 8 scales, 8 minimums
+  static constexpr PackedField kQuants = {Q4_K::kQuantsOffset, 32, 4};  ///< qs
+  /// In the order of a packed block.
   static constexpr PackedField kFields[] = {kScale, kMin, kScales, kQuants};
 };
+/// d and dmin, scales and minimums, the fifth bits, then the other four.
 template <>
 struct PackedLayout<Q5_K> {
-  static constexpr bool kExists = true;
-  static constexpr PackedField kScale = {Q5_K::kScaleOffset, 1, 2};
-  static constexpr PackedField kMin = {Q5_K::kMinOffset, 1, 2};
-  static constexpr PackedField kScales = {Q5_K::kScalesOffset, 3, 4};
-  static constexpr PackedField kHighBits = {Q5_K::kHighBitsOffset, 8, 4};
-  static constexpr PackedField kQuants = {Q5_K::kQuantsOffset, 32, 4};
+  static constexpr bool kExists = true;                                    ///< can be packed
+  static constexpr PackedField kScale = {Q5_K::kScaleOffset, 1, 2};        ///< d
+  static constexpr PackedField kMin = {Q5_K::kMinOffset, 1, 2};            ///< dmin
+  static constexpr PackedField kScales = {Q5_K::kScalesOffset, 3, 4};      ///< 8 scales, 8 minimums
+  static constexpr PackedField kHighBits = {Q5_K::kHighBitsOffset, 8, 4};  ///< qh
+  static constexpr PackedField kQuants = {Q5_K::kQuantsOffset, 32, 4};     ///< qs
+  /// In the order of a packed block.
   static constexpr PackedField kFields[] = {kScale, kMin, kScales, kHighBits, kQuants};
 };
 /// In four chunks of what is needed together: half i of h, see k_quants.hpp.
 template <>
 struct PackedLayout<Q6_K> {
-  static constexpr bool kExists = true;
-  static constexpr PackedField kScale = {Q6_K::kScaleOffset, 1, 2};
-  static constexpr PackedField kScales = {Q6_K::kScalesOffset, 4, 4};
+  static constexpr bool kExists = true;                                ///< can be packed
+  static constexpr PackedField kScale = {Q6_K::kScaleOffset, 1, 2};    ///< d
+  static constexpr PackedField kScales = {Q6_K::kScalesOffset, 4, 4};  ///< 16 scales
   /// The four words of a chunk whose low bits begin at kLow, whose high ones at kHigh.
   template <std::size_t kLow, std::size_t kHigh>
   struct Chunk {
+    /// ql: 16 elements in the low halves, those 64 further on in the high ones.
     static constexpr PackedField kEven = {Q6_K::kQuantsOffset + kLow, 4, 4};
+    /// ql: the elements 32 further on.
     static constexpr PackedField kOdd = {Q6_K::kQuantsOffset + kLow + 32, 4, 4};
+    /// qh: the two high bits of all four.
     static constexpr PackedField kTop = {Q6_K::kHighBitsOffset + kHigh, 4, 4};
   };
+  /// In the order of a packed block.
   static constexpr PackedField kFields[] = {
       kScale,
       kScales,

@@ -14,21 +14,23 @@ namespace quant {
 
 /// IEEE 754 binary32.
 struct F32 {
-  static constexpr DType kType = DType::F32;
-  static constexpr const char* kName = "F32";
-  static constexpr std::size_t kBlockElements = 1;
-  static constexpr std::size_t kBlockBytes = 4;
+  static constexpr DType kType = DType::F32;        ///< as files number it
+  static constexpr const char* kName = "F32";       ///< as ggml spells it
+  static constexpr std::size_t kBlockElements = 1;  ///< each number stands alone
+  static constexpr std::size_t kBlockBytes = 4;     ///< of a number
 
+  /// One number, as it is.
   static void decode(const std::uint8_t* block, float* out) { *out = load_le<float>(block); }
 };
 
 /// IEEE 754 binary16.
 struct F16 {
-  static constexpr DType kType = DType::F16;
-  static constexpr const char* kName = "F16";
-  static constexpr std::size_t kBlockElements = 1;
-  static constexpr std::size_t kBlockBytes = 2;
+  static constexpr DType kType = DType::F16;        ///< as files number it
+  static constexpr const char* kName = "F16";       ///< as ggml spells it
+  static constexpr std::size_t kBlockElements = 1;  ///< each number stands alone
+  static constexpr std::size_t kBlockBytes = 2;     ///< of a number
 
+  /// One number, exactly.
   static void decode(const std::uint8_t* block, float* out) {
     *out = half_to_float(load_le<std::uint16_t>(block));
   }
@@ -36,11 +38,12 @@ struct F16 {
 
 /// bfloat16, the upper half of a binary32.
 struct BF16 {
-  static constexpr DType kType = DType::BF16;
-  static constexpr const char* kName = "BF16";
-  static constexpr std::size_t kBlockElements = 1;
-  static constexpr std::size_t kBlockBytes = 2;
+  static constexpr DType kType = DType::BF16;       ///< as files number it
+  static constexpr const char* kName = "BF16";      ///< as ggml spells it
+  static constexpr std::size_t kBlockElements = 1;  ///< each number stands alone
+  static constexpr std::size_t kBlockBytes = 2;     ///< of a number
 
+  /// One number, exactly.
   static void decode(const std::uint8_t* block, float* out) {
     *out = bfloat16_to_float(load_le<std::uint16_t>(block));
   }

@@ -149,7 +149,7 @@ HWY_INLINE void block_values(std::size_t head_dim, const Query* queries, const R
 
 /// kCount queries of one KV head, all their keys block by block.
 template <class Rows, std::size_t kCount>
-HWY_INLINE void attend(const AttentionArgs& a, Query* queries, std::size_t kv_head,
+inline HWY_NOINLINE void attend(const AttentionArgs& a, Query* queries, std::size_t kv_head,
                        std::uint8_t* scratch) {
   const DF d;
   Rows keys(a, a.k, kv_head, scratch);

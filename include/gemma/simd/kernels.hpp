@@ -20,7 +20,7 @@ inline constexpr std::size_t kActivationGroup = 32;
 
 /// What goes with 32 activations of 8 bits: x ≈ scale · q.
 struct CoarseGroup {
-  float scale;
+  float scale;                 ///< NaN if any of the 32 is not finite
   float sum;                   ///< scale · Σq, for weights with minimums
   std::int32_t minus_sum;      ///< −Σq, for weights whose codes are shifted
   std::int32_t minus_half[2];  ///< the same of the first and the second 16
@@ -45,14 +45,15 @@ struct FineRow {
 /// two quantised forms. Sums within a group are exact integers. All pointers are 64-byte aligned,
 /// rows are dense. Behind the last row of each array kActivationPadding bytes may be read.
 struct Activations {
-  std::size_t tokens = 0;
-  std::size_t cols = 0;
+  std::size_t tokens = 0;      ///< rows
+  std::size_t cols = 0;        ///< numbers per row
   const float* f32 = nullptr;  ///< [tokens, cols]
   bool coarse = false;         ///< which form there is
   CoarseRow coarse_rows{};     ///< [tokens] of them
-  FineRow fine_rows{};
+  FineRow fine_rows{};         ///< [tokens] of them
 };
 
+/// Bytes that kernels may read behind the last row, and ignore.
 inline constexpr std::size_t kActivationPadding = 512;
 
 /// From this many tokens on they should be coarse.
@@ -60,10 +61,10 @@ inline constexpr std::size_t kCoarseTokens = 9;
 
 /// out[t · out_stride + r] = Σ_c W[r, c] · x[t, c].
 struct MatmulArgs {
-  WeightMatrix weights;
-  Activations x;
-  float* out = nullptr;
-  std::size_t out_stride = 0;
+  WeightMatrix weights;        ///< [R, C]
+  Activations x;               ///< [T, C]
+  float* out = nullptr;        ///< [T, out_stride], of which R are written
+  std::size_t out_stride = 0;  ///< floats; at least R
 };
 
 /// Rows of a sketch that lie together.
@@ -75,19 +76,26 @@ inline constexpr std::size_t kMostSketchBlocks = 512;
 /// stand for and B blocks of 32 columns, |(W − S) x| ≤ Σ_B missed_B · ‖x_B‖. Groups of kSketchRows
 /// rows; those behind the last row are zero.
 struct Sketch {
-  std::size_t rows = 0;
+  std::size_t rows = 0;                 ///< of the matrix
   std::size_t cols = 0;                 ///< at most 32 · kMostSketchBlocks
   std::uint8_t* codes = nullptr;        ///< [groups, cols / 32, 4, kSketchRows, 4]: two quads a byte
   std::uint16_t* scale = nullptr;       ///< [groups, cols / 32, kSketchRows] of bfloat16
   std::uint8_t* missed = nullptr;       ///< likewise
   float* missed_scale = nullptr;        ///< [groups, kSketchRows]: what `missed` is multiplied with
 
+  /// Of rows, the last one filled up.
   std::size_t groups() const { return (rows + kSketchRows - 1) / kSketchRows; }
+  /// Of 32 columns, in all rows of all groups.
   std::size_t blocks() const { return groups() * (cols / 32) * kSketchRows; }
 };
 
 /// Numbers of the KV cache. q8_0: blocks as those of quant::Q8_0, for heads of whole blocks.
-enum class KvType : std::uint8_t { f32, f16, bf16, q8_0 };
+enum class KvType : std::uint8_t {
+  f32,   ///< IEEE 754 binary32
+  f16,   ///< IEEE 754 binary16, rounded to nearest even
+  bf16,  ///< bfloat16, rounded to nearest even
+  q8_0   ///< 34 bytes for 32 numbers
+};
 
 /// "f32", "f16", "bf16" or "q8_0".
 constexpr const char* kv_type_name(KvType type) {
@@ -109,13 +117,13 @@ struct AttentionArgs {
   float* out = nullptr;               ///< [tokens, heads, head_dim]
   const std::uint8_t* k = nullptr;    ///< [capacity, kv_heads, head_dim] of kv_type
   const std::uint8_t* v = nullptr;    ///< likewise
-  KvType kv_type = KvType::f32;
-  std::size_t tokens = 0;
-  std::size_t heads = 0;
+  KvType kv_type = KvType::f32;       ///< of k and v
+  std::size_t tokens = 0;             ///< queries, at neighbouring positions
+  std::size_t heads = 0;              ///< of queries
   std::size_t kv_heads = 0;           ///< query head h reads KV head h / (heads / kv_heads)
-  std::size_t head_dim = 0;
-  std::size_t first_position = 0;
-  std::size_t capacity = 0;
+  std::size_t head_dim = 0;           ///< d, of queries, keys and values
+  std::size_t first_position = 0;     ///< of the first query
+  std::size_t capacity = 0;           ///< positions
   std::size_t window = 0;             ///< keys seen, the token's own included; 0: all
   bool bidirectional = false;         ///< as many keys are seen after the token as before it
   float scale = 1.0f;                 ///< of q·k
@@ -136,8 +144,9 @@ struct Kernels {
   const char* target;  ///< Highway's name of the SIMD target, such as "AVX3_ZEN4"
   bool uses_packed;    ///< matmul() takes WeightMatrix::packed, if it is there, and is faster then
 
-  /// One row of n floats, n a multiple of kActivationGroup, to 8 or to 15 bits.
+  /// One row of n floats, n a multiple of kActivationGroup, to 8 bits.
   void (*quantize_coarse)(const float* x, std::size_t n, const CoarseRow& out);
+  /// The same to 15 bits.
   void (*quantize_fine)(const float* x, std::size_t n, const FineRow& out);
   /// Rows [row_begin, row_end) of the product, for all tokens.
   void (*matmul)(const MatmulArgs& args, std::size_t row_begin, std::size_t row_end,

@@ -163,11 +163,33 @@ class RowDots {
     }
   }
 
-  /// Whole spans, then what is left of blocks of 32.
+  /// All spans of a row; what the last one lacks is zero.
   HWY_INLINE void add_row(const std::uint8_t* row, std::size_t cols, const FineInput* x) {
-    const std::size_t whole = cols / kSpan * kSpan;
-    for (std::size_t c = 0; c < whole; c += kSpan) add_span(row, c, cols, x);
-    if (whole < cols) add_rest(row, whole, cols, x);
+    std::uint8_t padded[kSpanBytes + 64] = {};
+    float scales[kCount][kGroups] = {}, sums[kCount][kGroups] = {};
+    for (std::size_t c = 0; c < cols; c += kSpan) {
+      const std::uint8_t* span = row + c / Format::kBlockElements * Format::kBlockBytes;
+      for (std::size_t line = 0; line < kSpanBytes; line += 64) {
+        hwy::Prefetch(span + kPrefetchBytes + line);
+      }
+      FineInput input[kCount];
+      for (std::size_t t = 0; t < kCount; ++t) {
+        input[t] = {x[t].q + (kHasQuads ? c : 2 * c), x[t].scale + c / kActivationGroup,
+                    x[t].sum + c / Format::kGroup};
+      }
+      if (HWY_UNLIKELY(cols - c < kSpan)) {
+        const std::size_t left = (cols - c) / Format::kBlockElements;
+        std::memcpy(padded, span, left * Format::kBlockBytes);
+        span = padded;
+        for (std::size_t t = 0; t < kCount; ++t) {
+          std::memcpy(scales[t], input[t].scale, left * sizeof(float));
+          std::memcpy(sums[t], input[t].sum, left * sizeof(float));
+          input[t].scale = scales[t];
+          input[t].sum = sums[t];
+        }
+      }
+      add(span, cols, input);
+    }
   }
 
   HWY_INLINE float result(std::size_t t) const {
@@ -182,37 +204,6 @@ class RowDots {
   static constexpr std::size_t kChunks = kSpan / 64;
   static constexpr std::size_t kGroups = Factors<Format>::kGroups;
   static constexpr std::size_t kSpanBytes = kSpan / Format::kBlockElements * Format::kBlockBytes;
-
-  HWY_INLINE void add_span(const std::uint8_t* row, std::size_t c, std::size_t cols,
-                           const FineInput* x) {
-    const std::uint8_t* span = row + c / Format::kBlockElements * Format::kBlockBytes;
-    for (std::size_t line = 0; line < kSpanBytes; line += 64) {
-      hwy::Prefetch(span + kPrefetchBytes + line);
-    }
-    FineInput input[kCount];
-    for (std::size_t t = 0; t < kCount; ++t) {
-      input[t] = {x[t].q + (kHasQuads ? c : 2 * c), x[t].scale + c / kActivationGroup,
-                  x[t].sum + c / Format::kGroup};
-    }
-    add(span, cols, input);
-  }
-
-  /// The same with zeros behind the last block and its scales.
-  HWY_INLINE void add_rest(const std::uint8_t* row, std::size_t c, std::size_t cols,
-                           const FineInput* x) {
-    std::uint8_t span[kSpanBytes + 64] = {};
-    float scales[kCount][kGroups] = {}, sums[kCount][kGroups] = {};
-    const std::size_t left = (cols - c) / Format::kBlockElements;
-    std::memcpy(span, row + c / Format::kBlockElements * Format::kBlockBytes,
-                left * Format::kBlockBytes);
-    FineInput input[kCount];
-    for (std::size_t t = 0; t < kCount; ++t) {
-      std::memcpy(scales[t], x[t].scale + c / kActivationGroup, left * sizeof(float));
-      std::memcpy(sums[t], x[t].sum + c / Format::kGroup, left * sizeof(float));
-      input[t] = {x[t].q + (kHasQuads ? c : 2 * c), scales[t], sums[t]};
-    }
-    add(span, cols, input);
-  }
 
   HWY_INLINE void add(const std::uint8_t* span, std::size_t cols, const FineInput* x) {
     constexpr std::size_t kStep = Factors<Format>::kStep;
@@ -254,7 +245,7 @@ class RowDots {
 };
 
 template <class Format, std::size_t kCount>
-HWY_INLINE void matvec_tokens(const MatmulArgs& a, std::size_t row_begin, std::size_t row_end,
+inline HWY_NOINLINE void matvec_tokens(const MatmulArgs& a, std::size_t row_begin, std::size_t row_end,
                               std::size_t token) {
   FineInput x[kCount];
   for (std::size_t t = 0; t < kCount; ++t) x[t] = fine_input<Format>(a.x, token + t);

@@ -209,7 +209,7 @@ HWY_INLINE void multiply_packed(const std::uint8_t* group, std::size_t cols, con
 }
 
 template <class Format, std::size_t kCount>
-HWY_INLINE void packed_tokens(const MatmulArgs& a, std::size_t row_begin, std::size_t row_end,
+inline HWY_NOINLINE void packed_tokens(const MatmulArgs& a, std::size_t row_begin, std::size_t row_end,
                               std::size_t token) {
   constexpr std::size_t kRows = kPackedRows;
   FineInput x[kCount];

@@ -25,13 +25,15 @@ template <std::size_t kGroupSize, bool kMinimums, int kCodeBits>
 struct PanelTraits {
   static constexpr std::size_t kGroup = kGroupSize;
   static constexpr bool kHasMin = kMinimums;
-  /// Where pairs of products are added in 16 bits, codes of 8 bits are taken as two nibbles, in two
-  /// planes; elsewhere the number of bits does not matter.
-  static constexpr int kBits = kHasPairs ? kCodeBits : 8;
+  static constexpr int kBits = kCodeBits;
   static constexpr std::size_t kPlanes = kHasPairs && kCodeBits == 8 ? 2 : 1;
 };
+
+/// Where pairs of products are added in 16 bits, codes of 8 bits are taken as two nibbles, in two planes;
+/// elsewhere the number of bits does not matter, and formats share their code.
 template <class Format>
-using PanelTraitsOf = PanelTraits<Format::kGroup, Format::kHasMin, Codes<Format>::kBits>;
+using PanelTraitsOf =
+    PanelTraits<Format::kGroup, Format::kHasMin, kHasPairs ? Codes<Format>::kBits : 8>;
 
 /// kPanelRows × kPanelCols weights.
 struct Panel {
@@ -155,6 +157,7 @@ HWY_INLINE void fill_panel(const WeightMatrix& w, std::size_t row, std::size_t r
                            std::size_t col, std::size_t cols, Panel& panel) {
   constexpr std::size_t kSpan = Codes<Format>::kSpan;
   constexpr std::size_t kSpanBytes = kSpan / Format::kBlockElements * Format::kBlockBytes;
+  std::uint8_t padded[kSpanBytes + 64] = {};
   panel.offset = Codes<Format>::kOffset;
   for (std::size_t c = 0; c < cols; c += kSpan) {
     const std::size_t offset = (col + c) / Format::kBlockElements * Format::kBlockBytes;
@@ -166,13 +169,11 @@ HWY_INLINE void fill_panel(const WeightMatrix& w, std::size_t row, std::size_t r
       for (std::size_t line = 0; line < kSpanBytes; line += 64) {
         hwy::Prefetch(bytes + kPanelRows * w.row_bytes + line);
       }
-      if (there == kSpan) {
-        unpack_span<Format>(bytes, r, c, groups, panel);
-      } else {
-        std::uint8_t padded[kSpanBytes + 64] = {};
+      if (HWY_UNLIKELY(there < kSpan)) {
         std::memcpy(padded, bytes, there / Format::kBlockElements * Format::kBlockBytes);
-        unpack_span<Format>(padded, r, c, groups, panel);
+        bytes = padded;
       }
+      unpack_span<Format>(bytes, r, c, groups, panel);
     }
     transpose_span<PanelTraitsOf<Format>>(panel, c, there);
   }

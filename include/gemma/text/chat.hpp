@@ -12,17 +12,27 @@
 
 GEMMA_NAMESPACE_BEGIN
 
-/// The turn formats. Gemma 1 and 2 know no system role; Gemma 3 and 3n put the system's text before
-/// the first user's; Gemma 4 has a turn for it, and other markers.
-enum class ChatFormat { gemma1, gemma3, gemma4 };
-
-enum class Role { system, user, model };
-
-struct ChatMessage {
-  Role role;
-  std::string content;
+/// The turn formats, by the family that began with it.
+enum class ChatFormat {
+  gemma1,  ///< Gemma 1 and 2: no system role
+  gemma3,  ///< Gemma 3 and 3n: the system's text stands before the first user's, in one turn
+  gemma4   ///< Gemma 4: the system has a turn of its own; other markers
 };
 
+/// Whose turn it is.
+enum class Role {
+  system,  ///< who made the program; the first turn, if any
+  user,    ///< who asks
+  model    ///< who answers ("assistant" elsewhere)
+};
+
+/// One turn of a conversation.
+struct ChatMessage {
+  Role role;            ///< another than that of the turn before
+  std::string content;  ///< UTF-8; white space around it is dropped, but not of Gemma 3's system
+};
+
+/// How a conversation is begun.
 struct ChatOptions {
   bool thinking = false;  ///< Gemma 4: let the model think before it answers
 };

@@ -12,7 +12,7 @@ GEMMA_NAMESPACE_BEGIN
 
 /// Why chat.hpp's turns may differ from those of a template: "it writes '<|im_start|>'"; empty if
 /// the template is one that `format` stands for. It is if it writes the family's turn markers and,
-/// beside them, no other <marker> and no sentence of its own, such as a system prompt.
+/// beside them, no other `<marker>` and no sentence of its own, such as a system prompt.
 std::string unknown_template_reason(std::string_view jinja, ChatFormat format);
 
 GEMMA_NAMESPACE_END

@@ -79,13 +79,15 @@ class PieceIndex {
 /// (left id, right id) → (rank, merged id).
 class PairIndex {
  public:
+  /// A pair of pieces that merges.
   struct Entry {
-    TokenId left;
-    TokenId right;
-    std::uint32_t rank;
-    TokenId merged;
+    TokenId left;        ///< the first of the two
+    TokenId right;       ///< the second
+    std::uint32_t rank;  ///< place in the list of merges: the lowest goes first
+    TokenId merged;      ///< the piece that both become; −1: an empty slot
   };
 
+  /// Empties the table and makes room for `count` entries; insert() does not check that.
   void reserve(std::size_t count) {
     slots_.assign(detail::table_size(count), {-1, -1, 0, -1});
   }

@@ -19,9 +19,10 @@
 
 GEMMA_NAMESPACE_BEGIN
 
+/// How a text becomes ids.
 struct EncodeOptions {
   bool bos = false;            ///< begin with the BOS token
-  bool parse_special = false;  ///< recognise control tokens such as <end_of_turn> in the text
+  bool parse_special = false;  ///< recognise control tokens such as `<end_of_turn>` in the text
 };
 
 /// Never changes after create(); any number of threads may use it at once.
@@ -43,15 +44,16 @@ class Tokenizer {
 
   /// The piece as the vocabulary has it; empty for an id out of range.
   std::string_view piece(TokenId id) const;
+  /// Normal for an id out of range, and where the vocabulary has no types.
   PieceType piece_type(TokenId id) const;
   /// The id of exactly this piece.
   std::optional<TokenId> find(std::string_view piece) const;
 
-  std::size_t vocab_size() const { return vocabulary_.pieces.size(); }
-  TokenizerKind kind() const { return vocabulary_.kind; }
-  std::optional<TokenId> bos() const { return vocabulary_.bos; }
-  std::optional<TokenId> eos() const { return vocabulary_.eos; }
-  std::optional<TokenId> unknown() const { return vocabulary_.unknown; }
+  std::size_t vocab_size() const { return vocabulary_.pieces.size(); }    ///< pieces
+  TokenizerKind kind() const { return vocabulary_.kind; }                 ///< how pieces are merged
+  std::optional<TokenId> bos() const { return vocabulary_.bos; }          ///< begins a text
+  std::optional<TokenId> eos() const { return vocabulary_.eos; }          ///< ends one
+  std::optional<TokenId> unknown() const { return vocabulary_.unknown; }  ///< see Vocabulary
   /// Whether a text is to begin with BOS.
   bool add_bos() const { return vocabulary_.add_bos && vocabulary_.bos.has_value(); }
   /// Whether a text that is to be embedded is to end with EOS.
@@ -87,6 +89,7 @@ class Tokenizer {
 /// Turns a stream of tokens into text without ever cutting a UTF-8 character.
 class StreamDecoder {
  public:
+  /// Refers to the tokenizer, which must outlive it.
   explicit StreamDecoder(const Tokenizer& tokenizer) : tokenizer_(tokenizer) {}
 
   /// Adds a token; gives all whole characters so far. Bytes that no further ones could complete

@@ -15,8 +15,8 @@ GEMMA_NAMESPACE_BEGIN
 
 /// A token that is matched as a whole.
 struct AddedToken {
-  TokenId id = -1;
-  std::string text;
+  TokenId id = -1;       ///< place in the vocabulary
+  std::string text;      ///< what is matched, UTF-8
   bool special = false;  ///< stands for no text
 };
 

@@ -32,6 +32,7 @@ inline std::string describe_start(Bytes bytes) {
       {0, std::string_view("\0\0\0\0\0\0\0\0", 8), "zeros, as of a download that is not complete"},
   };
   const std::string_view text = text_of(bytes);
+  if (text.empty()) return "it is empty";
   const std::string start = "it begins with '" + printable(text.substr(0, 16)) + "'";
   for (const Known& k : known) {
     if (text.size() > k.offset && text.substr(k.offset, k.start.size()) == k.start) {
@@ -365,8 +366,11 @@ GEMMA_INLINE Result<File> File::open(const std::string& path, FileAccess access)
   return file;
 }
 
-GEMMA_INLINE Result<File> File::from_bytes(Bytes bytes, std::string name) {
-  return detail::Parser::parse(bytes, std::move(name));
+GEMMA_INLINE Result<File> File::from_bytes(Bytes bytes, std::string name,
+                                           std::shared_ptr<const void> owner) {
+  GEMMA_TRY_ASSIGN(File file, detail::Parser::parse(bytes, std::move(name)));
+  file.owner_ = std::move(owner);
+  return file;
 }
 
 GEMMA_INLINE const Value* File::find(std::string_view key) const {

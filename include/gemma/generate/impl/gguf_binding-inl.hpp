@@ -424,6 +424,18 @@ GEMMA_INLINE Result<Source> Source::open(const std::string& path, FileAccess acc
   return source;
 }
 
+GEMMA_INLINE Result<Source> Source::from_file(File file) {
+  GEMMA_TRY_ASSIGN(const std::uint64_t parts, file.get_uint_or("split.count", 1));
+  if (parts > 1) {
+    return Error(ErrorCode::unsupported,
+                 file.name() + ": this is one of " + std::to_string(parts) +
+                     " parts of a model, which in memory must be in one; merge them first");
+  }
+  Source source;
+  GEMMA_TRY(source.add(std::move(file)));
+  return source;
+}
+
 GEMMA_INLINE const TensorView* Source::find_tensor(const std::string& name) const {
   const auto found = index_.find(name);
   return found == index_.end() ? nullptr : &tensors_[found->second];

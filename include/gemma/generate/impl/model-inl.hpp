@@ -89,44 +89,62 @@ GEMMA_INLINE Result<std::shared_ptr<const ModelSource>> open_model(const std::st
 #endif
 }
 
-GEMMA_INLINE Result<Model> try_load(const std::string& path, const LoadOptions& options) {
-  const auto start = std::chrono::steady_clock::now();
-  const bool may_pack = options.access != FileAccess::map && simd::kernels().uses_packed;
-  GEMMA_TRY_ASSIGN(std::shared_ptr<const ModelSource> source,
-                   open_model(path, may_pack ? FileAccess::map : options.access));
+GEMMA_INLINE Result<Model::Bound> Model::bind(std::shared_ptr<const ModelSource> source) {
   GEMMA_TRY_ASSIGN(Config config, source->read_config());
   GEMMA_TRY_ASSIGN(Weights weights, bind_weights(*source, config));
-  detail::PackedWeights packed;
-  if (may_pack && detail::PackedWeights::suits(weights)) {
-    const auto size = static_cast<std::size_t>(source->file_bytes());
-    if (options.access == FileAccess::memory || detail::huge_pages_affordable(size)) {
-      GEMMA_TRY(packed.create(weights, *source));
-    }
-  } else if (may_pack) {
-    GEMMA_TRY_ASSIGN(source, open_model(path, options.access));
-    GEMMA_TRY_ASSIGN(weights, bind_weights(*source, config));
-  }
-  GEMMA_TRY_ASSIGN(Vocabulary vocabulary, source->read_vocabulary());
-  if (vocabulary.pieces.size() > config.vocab_size) {
+  return Bound{std::move(source), std::move(config), std::move(weights), {}};
+}
+
+GEMMA_INLINE Result<Model> Model::create(const std::string& path, Bound bound,
+                                         const LoadOptions& options, Clock::time_point start) {
+  GEMMA_TRY_ASSIGN(Vocabulary vocabulary, bound.source->read_vocabulary());
+  if (vocabulary.pieces.size() > bound.config.vocab_size) {
     return Error(ErrorCode::format, path + ": the vocabulary has " +
                                         std::to_string(vocabulary.pieces.size()) +
                                         " pieces, but the embedding only " +
-                                        std::to_string(config.vocab_size) + " rows");
+                                        std::to_string(bound.config.vocab_size) + " rows");
   }
   Result<Tokenizer> tokenizer = Tokenizer::create(std::move(vocabulary));
   if (!tokenizer.ok()) {
     return Error(tokenizer.error().code(), path + ": " + tokenizer.error().message());
   }
-  std::vector<TokenId> stop_ids = detail::find_stop_ids(*source, *tokenizer);
-  std::string remark = detail::remark_on_template(*source, config);
+  std::vector<TokenId> stop_ids = detail::find_stop_ids(*bound.source, *tokenizer);
+  std::string remark = detail::remark_on_template(*bound.source, bound.config);
   if (!remark.empty() && options.log) options.log(LogLevel::warning, remark);
-  const ChatFormat chat_format = detail::chat_format_of(config.family);
-  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
-  Model model(std::make_shared<const Model::Data>(
-      Model::Data{path, source, std::move(config), std::move(weights), std::move(*tokenizer),
-                  std::move(stop_ids), chat_format, std::move(remark), took.count(),
-                  std::move(packed)}));
-  return model;
+  const ChatFormat chat_format = detail::chat_format_of(bound.config.family);
+  const std::chrono::duration<double> took = Clock::now() - start;
+  return Model(std::make_shared<const Data>(Data{std::move(bound), path, std::move(*tokenizer),
+                                                 std::move(stop_ids), chat_format,
+                                                 std::move(remark), took.count()}));
+}
+
+GEMMA_INLINE Result<Model> try_load(const std::string& path, const LoadOptions& options) {
+  const auto start = Model::Clock::now();
+  const bool may_pack = options.access != FileAccess::map && simd::kernels().uses_packed;
+  GEMMA_TRY_ASSIGN(std::shared_ptr<const ModelSource> source,
+                   open_model(path, may_pack ? FileAccess::map : options.access));
+  GEMMA_TRY_ASSIGN(Model::Bound bound, Model::bind(std::move(source)));
+  if (may_pack && detail::PackedWeights::suits(bound.weights)) {
+    const auto size = static_cast<std::size_t>(bound.source->file_bytes());
+    if (options.access == FileAccess::memory || detail::huge_pages_affordable(size)) {
+      GEMMA_TRY(bound.packed.create(bound.weights, *bound.source));
+    }
+  } else if (may_pack) {
+    GEMMA_TRY_ASSIGN(source, open_model(path, options.access));
+    GEMMA_TRY_ASSIGN(bound, Model::bind(std::move(source)));
+  }
+  return Model::create(path, std::move(bound), options, start);
+}
+
+GEMMA_INLINE Result<Model> try_load_bytes(Bytes file, const std::string& name,
+                                          const LoadOptions& options,
+                                          std::shared_ptr<const void> owner) {
+  const auto start = Model::Clock::now();
+  GEMMA_TRY_ASSIGN(gguf::File opened, gguf::File::from_bytes(file, name, std::move(owner)));
+  GEMMA_TRY_ASSIGN(gguf::Source source, gguf::Source::from_file(std::move(opened)));
+  GEMMA_TRY_ASSIGN(Model::Bound bound,
+                   Model::bind(std::make_shared<const gguf::Source>(std::move(source))));
+  return Model::create(name, std::move(bound), options, start);
 }
 
 GEMMA_NAMESPACE_END

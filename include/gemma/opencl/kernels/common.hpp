@@ -12,6 +12,7 @@
 GEMMA_NAMESPACE_BEGIN
 namespace opencl {
 
+/// Stands before all other sources.
 inline constexpr const char* kCommonSource = R"CLC(
 #define WG GEMMA_WG
 #define WIDTH GEMMA_WIDTH

@@ -7,6 +7,7 @@
 GEMMA_NAMESPACE_BEGIN
 namespace opencl {
 
+/// The logits are shared among all work-items, whatever their number.
 inline constexpr const char* kPickingSource = R"CLC(
 // The largest number of each group's share of x, and where it is; the first of equals. Any NaN wins.
 GEMMA_KERNEL largest(__global const float* x, uint n, __global uint* out) {
