@@ -59,8 +59,8 @@ int main(int argc, char** argv) {
     const std::vector<float> vector = session.embed(p.text.substr(0, 600));
     p.likeness = gemma::reference::dot(wanted.data(), vector.data(), vector.size());
   }
-  std::stable_sort(paragraphs.begin(), paragraphs.end(),
-                   [](const Paragraph& a, const Paragraph& b) { return a.likeness > b.likeness; });
+  std::sort(paragraphs.begin(), paragraphs.end(),
+            [](const Paragraph& a, const Paragraph& b) { return a.likeness > b.likeness; });
 
   std::printf("\"%s\" in %zu paragraphs\n", question.c_str(), paragraphs.size());
   for (std::size_t i = 0; i < std::min<std::size_t>(paragraphs.size(), 3); ++i) {

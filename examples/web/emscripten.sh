@@ -1,5 +1,5 @@
 # Finds what builds for WebAssembly: sourced after tools/lib.sh, not run.
-# shellcheck shell=bash disable=SC2034
+# shellcheck shell=bash disable=SC2034,SC2154
 
 # Sets emxx, and what Debian's package of it needs set.
 find_emscripten() {

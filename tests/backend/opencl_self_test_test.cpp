@@ -164,7 +164,8 @@ TEST_CASE("the self-test runs every kernel there is, and of each model every one
   std::vector<std::pair<std::string, std::string>> models;
   for (const std::string& name : kGoldenF32) models.emplace_back(name, "f32");
   for (const std::string& name : kGoldenQ8) models.emplace_back(name, "q8_0");
-  for (const auto& [name, type] : models) {
+  for (const auto& model : models) {
+    const std::string &name = model.first, &type = model.second;
     CAPTURE(name);
     CAPTURE(type);
     const Golden golden = Golden::load(name, type);

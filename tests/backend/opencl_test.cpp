@@ -490,7 +490,9 @@ TEST_CASE("whatever OpenCL call fails, the error names it or nothing is amiss") 
   const std::vector<std::string> harmless = {
       "clReleaseContext", "clReleaseCommandQueue", "clReleaseMemObject", "clReleaseProgram",
       "clReleaseKernel", "clGetProgramInfo", "clCreateProgramWithBinary"};
-  for (const auto& [name, count] : counts) {
+  for (const auto& entry : counts) {
+    const std::string& name = entry.first;
+    const int count = entry.second;
     for (const int nth : {1, 2, count / 3, 2 * count / 3, count - 1, count}) {
       if (nth < 1 || nth > count) continue;
       CAPTURE(name);

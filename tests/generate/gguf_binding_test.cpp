@@ -166,7 +166,8 @@ TEST_CASE("sizes that make no sense are refused before anything is allocated") {
 
 TEST_CASE("a missing tensor is named") {
   TinyFile tiny;
-  for (const auto& [name, shape] : TinyFile().shapes) {
+  for (const auto& entry : TinyFile().shapes) {
+    const std::string& name = entry.first;
     tiny.shapes = TinyFile().shapes;
     tiny.shapes.erase(name);
     CAPTURE(name);

@@ -243,7 +243,8 @@ TEST_CASE("every tensor that a folder lacks is named as the folder would name it
     REQUIRE(error_of(folder.path()).empty());
     const json tensors = json::parse(file_text(data_path("golden/" + name + "/hf/tensors.json")));
     std::size_t optional = 0;
-    for (const auto& [tensor, place] : tensors.items()) {
+    for (const auto& item : tensors.items()) {
+      const std::string& tensor = item.key();
       std::string broken = whole;
       const std::size_t at = broken.find('"' + tensor + '"');
       REQUIRE(at != std::string::npos);

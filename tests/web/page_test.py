@@ -26,9 +26,9 @@ BUSY = "!document.getElementById('stop').disabled"
 READY = "document.getElementById('model').dataset.ready === 'yes'"
 
 
-def native_text(prompt, tokens):
+def native_text(prompt, tokens, *options):
     done = subprocess.run([GEMMA, "run", str(MODEL), "--prompt", prompt, "--temperature", "0", "--max-tokens", str(tokens),
-                           "--json"], capture_output=True, check=True)
+                           "--json", *options], capture_output=True, check=True)
     return json.loads(done.stdout)["text"]
 
 
@@ -199,6 +199,20 @@ class Isolated(Case):
         self.assertTrue(self.write("In the beginning", 8).startswith("In the beginning of the reign"))
         self.write("In the beginning", 1000)
         self.assertIn("the context is full", self.get("status"))
+
+    def test_a_prompt_is_answered_where_the_model_knows_turns(self):
+        self.open(self.server.with_model)
+        self.loaded()
+        self.click("chat")
+        self.assertEqual(self.write("Who art thou?", 12), native_text("Who art thou?", 12, "--chat"))
+
+    def test_loading_can_be_stopped(self):
+        self.open()
+        self.page.value("load({url: location.href + 'models/kjv-small.gguf'}); document.getElementById('stop').click()")
+        self.assertEqual(self.get("status"), "Loading stopped.")
+        self.assertTrue(self.page.value("document.getElementById('generate').disabled"))
+        self.page.choose_file("#file", MODEL)
+        self.loaded()
 
     def test_markup_is_text(self):
         self.open(self.server.with_model)

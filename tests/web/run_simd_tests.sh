@@ -29,7 +29,8 @@ ln -sfn "$(realpath "$2/hwy")" "$out/headers/hwy"
 ln -sfn "$(realpath "$3/doctest")" "$out/headers/doctest"
 
 compile() {
-  local source=$1 object=$out/$(basename "$1").o
+  local source=$1 object
+  object=$out/$(basename "$source").o
   if is_newer "$object" "$source" "$root/include" "$out/headers/hwy"; then return; fi
   quietly "$emxx" -std=c++17 -O1 -msimd128 -fexceptions -I "$root/include" -I "$root/tests" \
     -isystem "$out/headers" -c "$source" -o "$object.new"
@@ -38,6 +39,7 @@ compile() {
 sources=("$root/tests/test_main.cpp" "$here/is_wasm.cpp" "$root"/tests/simd/*_test.cpp)
 export -f compile quietly is_newer
 export emxx root out
+# shellcheck disable=SC2016
 printf '%s\0' "${sources[@]}" | xargs -0 -P "$(jobs)" -I{} bash -euc 'compile "$1"' _ {}
 
 objects=()

@@ -314,7 +314,7 @@ GEMMA_INLINE Result<QuantizeReport> quantize(const Model& model, const QuantizeS
     if (!same_file(file, path)) continue;
     return Error(ErrorCode::invalid_argument,
                  path + (whole ? ": is the model itself, which this system does not replace while it "
-                                 "is mapped; give another name, or load it with FileAccess::memory"
+                                 "is mapped; give another name"
                                : ": is a part of the model itself; give another name"));
   }
   GEMMA_TRY_ASSIGN(gguf::Metadata metadata, detail::metadata_of(model));
