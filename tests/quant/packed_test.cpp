@@ -79,6 +79,22 @@ TEST_CASE("packing keeps every bit") {
   }
 }
 
+TEST_CASE("a row comes back from packed weights as it was") {
+  for (const DType type : kPackable) {
+    CAPTURE(quant::dtype_name(type));
+    Rows rows(type, 32);
+    const std::size_t size = rows.matrix.row_bytes;
+    std::vector<std::uint8_t> all(rows.matrix.bytes());
+    for (const std::size_t row : {0u, 16u}) quant::pack_rows(rows.matrix, row, all.data() + row * size);
+    rows.matrix.packed = all.data();
+    for (std::size_t row = 0; row < 32; ++row) {
+      std::vector<std::uint8_t> out(size);
+      quant::unpack_row(rows.matrix, row, out.data());
+      CHECK(std::equal(out.begin(), out.end(), rows.matrix.row(row)));
+    }
+  }
+}
+
 TEST_CASE("only whole groups of rows of some formats can be packed, and lost when a part is no group") {
   CHECK(quant::can_pack(Rows(DType::Q4_0, 32).matrix));
   CHECK_FALSE(quant::can_pack(Rows(DType::Q4_0, 24).matrix));

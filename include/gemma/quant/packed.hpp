@@ -162,6 +162,32 @@ void pack_group(const WeightMatrix& m, std::size_t row, std::uint8_t* out) {
   }
 }
 
+/// The inverse of spread_fifth_bits().
+inline std::uint32_t gather_fifth_bits(std::uint32_t bits) {
+  std::uint32_t out = 0;
+  for (std::uint32_t e = 0; e < 32; ++e) out |= (bits >> (8 * (e % 4) + e / 4) & 1u) << e;
+  return out;
+}
+
+/// Row `r` of a packed group as blocks of the format.
+template <class Format>
+void unpack_row(const std::uint8_t* group, std::size_t r, std::size_t blocks, std::uint8_t* out) {
+  for (std::size_t b = 0; b < blocks; ++b, out += Format::kBlockBytes) {
+    for (const PackedField& field : PackedLayout<Format>::kFields) {
+      const std::uint8_t* from = group + r * field.word_bytes;
+      for (std::size_t w = 0; w < field.words; ++w) {
+        std::memcpy(out + field.offset + w * field.word_bytes,
+                    from + w * kPackedRows * field.word_bytes, field.word_bytes);
+      }
+      if (Format::kType == DType::Q5_0 && field.offset == Q5_0::kHighBitsOffset) {
+        const std::uint32_t bits = gather_fifth_bits(load_le<std::uint32_t>(from));
+        std::memcpy(out + field.offset, &bits, 4);
+      }
+      group += kPackedRows * field.bytes();
+    }
+  }
+}
+
 }  // namespace detail
 
 /// Packs rows [row, row + kPackedRows) of a matrix that can_pack(); as many bytes as they have.
@@ -169,6 +195,17 @@ inline void pack_rows(const WeightMatrix& m, std::size_t row, std::uint8_t* out)
   visit(m.type, [&](auto format) {
     if constexpr (PackedLayout<decltype(format)>::kExists) {
       detail::pack_group<decltype(format)>(m, row, out);
+    }
+  });
+}
+
+/// Row `row` of a matrix with packed weights as the file has it: m.row_bytes bytes.
+inline void unpack_row(const WeightMatrix& m, std::size_t row, std::uint8_t* out) {
+  visit(m.type, [&](auto format) {
+    using Format = decltype(format);
+    if constexpr (PackedLayout<Format>::kExists) {
+      detail::unpack_row<Format>(m.packed + row / kPackedRows * kPackedRows * m.row_bytes,
+                                 row % kPackedRows, m.cols / Format::kBlockElements, out);
     }
   });
 }

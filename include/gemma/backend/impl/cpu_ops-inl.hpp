@@ -18,6 +18,7 @@
 #include "gemma/model/rope.hpp"
 #include "gemma/model/weights.hpp"
 #include "gemma/model/widths.hpp"
+#include "gemma/quant/packed.hpp"
 #include "gemma/quant/registry.hpp"
 
 GEMMA_NAMESPACE_BEGIN
@@ -191,7 +192,15 @@ class CpuOps {
   void embed(const WeightMatrix& embedding, Span<const TokenId> ids, float factor, float* x) {
     const std::size_t n = embedding.cols;
     for_each_token([&](std::size_t t) {
-      quant::decode_row(embedding, static_cast<std::size_t>(ids[t]), x + t * n);
+      const std::size_t id = static_cast<std::size_t>(ids[t]);
+      if (embedding.packed != nullptr) {
+        // The head's weights, which are in memory; the file's pages may not be.
+        std::vector<std::uint8_t> row(embedding.row_bytes);
+        quant::unpack_row(embedding, id, row.data());
+        quant::decode_row(embedding.type, row.data(), n, x + t * n);
+      } else {
+        quant::decode_row(embedding, id, x + t * n);
+      }
       kernels_.scale(factor, n, x + t * n);
     });
   }
