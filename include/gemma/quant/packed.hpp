@@ -133,8 +133,11 @@ namespace detail {
 
 /// The fifth bits of Q5_0: from bit e for element e to bit 8 (e % 4) + e / 4.
 inline std::uint32_t spread_fifth_bits(std::uint32_t bits) {
+  // A product puts bit i of four at 8 i.
   std::uint32_t out = 0;
-  for (std::uint32_t e = 0; e < 32; ++e) out |= (bits >> e & 1u) << (8 * (e % 4) + e / 4);
+  for (std::uint32_t four = 0; four < 8; ++four) {
+    out |= ((bits >> 4 * four & 15u) * 0x00204081u & 0x01010101u) << four;
+  }
   return out;
 }
 
