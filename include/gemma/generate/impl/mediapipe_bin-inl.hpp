@@ -220,7 +220,8 @@ GEMMA_INLINE Status Source::add_matrix(const std::string& gguf_name, std::size_t
                              ? "; MediaPipe's converter leaves such a file behind when the "
                                "checkpoint it is given is of another size"
                              : "";
-    return tensor_error(tensor.name, "has " + std::to_string(size) + " bytes, expected " + expected + remark);
+    return tensor_error(tensor.name,
+                        "has " + std::to_string(size) + " bytes, expected " + expected + remark);
   }
   if (!tiled_ && found->shape != std::vector<std::uint64_t>{rows, cols}) {
     return tensor_error(tensor.name, "has another shape than " + expected);

@@ -59,8 +59,8 @@ inline Error cannot_read(FileKind kind, Bytes file, const std::string& name) {
                                                 "which this version does not read" + accepted);
   }
   if (kind == FileKind::litertlm) {
-    return Error(ErrorCode::unsupported,
-                 name + ": is a .litertlm file of LiteRT-LM, which this version does not read" + accepted);
+    return Error(ErrorCode::unsupported, name + ": is a .litertlm file of LiteRT-LM, which this "
+                                                "version does not read" + accepted);
   }
   return Error(ErrorCode::format, name + ": is not a GGUF file, " + describe_start(file) + accepted);
 }
