@@ -4,6 +4,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <deque>
+#include <doctest/doctest.h>
 #include <functional>
 #include <iterator>
 #include <limits>
@@ -33,6 +34,13 @@
 
 #include "every_header.hpp"
 
-#if !defined(min) || !defined(max)
-#error "The macros of whoever includes these headers are theirs to keep."
-#endif
+TEST_CASE("a program with macros of min and max keeps them, and writes text") {
+  CHECK(min(1, 2) == 1);
+  CHECK(max(1, 2) == 2);
+  const gemma::Model model = gemma::load(GEMMA_TEST_DATA "/tiny-gemma3.gguf");
+  gemma::Session session(model);
+  gemma::GenerateOptions options;
+  options.max_tokens = 4;
+  options.ignore_eos = true;
+  CHECK(session.generate("min(a, b)", {}, options).ids.size() == 4);
+}
