@@ -107,6 +107,10 @@ TEST_CASE("reading ahead may be asked for anywhere") {
   file->advise_dontneed(0, 10000);
   file->advise_dontneed(9999, ~std::size_t{0});
   file->advise_dontneed(20000, 1);
+  file->advise_dontneed(file->bytes());
+  const std::string other = "not of the file";
+  file->advise_dontneed(gemma::Bytes(reinterpret_cast<const std::uint8_t*>(other.data()), other.size()));
+  CHECK(other == "not of the file");
   CHECK(text_of(*file) == std::string(10000, 'x'));
 }
 

@@ -182,9 +182,9 @@ void check_same_integers(const std::string& folder) {
   }
 }
 
-}  // namespace
-
-TEST_CASE("weights of every layout and width are those that the file was made of") {
+/// Calls f(source, style) for each model in each style.
+template <class F>
+void for_every_style(const F& f) {
   for (const char* name : kModels) {
     const Model source = golden(name);
     for (const MediapipeStyle& style : styles()) {
@@ -192,15 +192,23 @@ TEST_CASE("weights of every layout and width are those that the file was made of
       CAPTURE(style.gpu);
       CAPTURE(style.ffn_bits);
       CAPTURE(style.symmetric);
-      const MediapipeFile file(source, style);
-      CHECK(file.worst_error <= 0.5 + 1e-4);
-      const auto model = load_from(file);
-      REQUIRE_MESSAGE(model.ok(), model.error().message());
-      CHECK(model->config().family == source.config().family);
-      CHECK(model->source().format() == (style.gpu ? "MediaPipe weights for GPUs" : "MediaPipe weights for CPUs"));
-      CHECK(difference(source.config(), file.weights(), model->config(), model->weights()) == 0.0);
+      f(source, style);
     }
   }
+}
+
+}  // namespace
+
+TEST_CASE("weights of every layout and width are those that the file was made of") {
+  for_every_style([&](const Model& source, const MediapipeStyle& style) {
+    const MediapipeFile file(source, style);
+    CHECK(file.worst_error <= 0.5 + 1e-4);
+    const auto model = load_from(file);
+    REQUIRE_MESSAGE(model.ok(), model.error().message());
+    CHECK(model->config().family == source.config().family);
+    CHECK(model->source().format() == (style.gpu ? "MediaPipe weights for GPUs" : "MediaPipe weights for CPUs"));
+    CHECK(difference(source.config(), file.weights(), model->config(), model->weights()) == 0.0);
+  });
 }
 
 TEST_CASE("files for CPUs and for GPUs of the same model hold identical integers") {
@@ -222,18 +230,11 @@ TEST_CASE("files for CPUs and for GPUs of the same model hold identical integers
 
 TEST_CASE("a weight file writes the text of the same weights in a GGUF file") {
   const TempFolder folder;
-  for (const char* name : kModels) {
-    const Model source = golden(name);
-    for (const MediapipeStyle& style : styles()) {
-      CAPTURE(name);
-      CAPTURE(style.gpu);
-      CAPTURE(style.ffn_bits);
-      CAPTURE(style.symmetric);
-      write(folder, "m.bin", MediapipeFile(source, style).builder.build());
-      const Model model = load(folder.path("m.bin"));
-      check_text(model);
-    }
-  }
+  for_every_style([&](const Model& source, const MediapipeStyle& style) {
+    write(folder, "m.bin", MediapipeFile(source, style).builder.build());
+    const Model model = load(folder.path("m.bin"));
+    check_text(model);
+  });
 }
 
 TEST_CASE("weights for CPUs are used in place, those for GPUs are laid out anew with progress") {

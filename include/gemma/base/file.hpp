@@ -64,6 +64,8 @@ class MappedFile {
   void advise_willneed(std::size_t offset, std::size_t length) const;
   /// Lets go of the memory of these bytes, if the file is mapped; touched again, they are read again.
   void advise_dontneed(std::size_t offset, std::size_t length) const;
+  /// The same for a part of bytes(); what is none is left alone.
+  void advise_dontneed(Bytes part) const;
 
  private:
   struct Release {

@@ -3,6 +3,7 @@
 #define GEMMA_BASE_IMPL_FILE_INL_HPP_
 
 #include <algorithm>
+#include <functional>
 #include <limits>
 #include <new>
 #include <utility>
@@ -94,6 +95,12 @@ GEMMA_INLINE void MappedFile::advise_willneed(std::size_t offset, std::size_t le
 GEMMA_INLINE void MappedFile::advise_dontneed(std::size_t offset, std::size_t length) const {
   if (!is_mapped() || offset >= size_) return;
   detail::SystemFile::dont_need(data_.get() + offset, (std::min)(length, size_ - offset));
+}
+
+GEMMA_INLINE void MappedFile::advise_dontneed(Bytes part) const {
+  const std::less_equal<const std::uint8_t*> before;
+  if (!before(data_.get(), part.data()) || !before(part.end(), bytes().end())) return;
+  advise_dontneed(static_cast<std::size_t>(part.data() - data_.get()), part.size());
 }
 
 GEMMA_NAMESPACE_END

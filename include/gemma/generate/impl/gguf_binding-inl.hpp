@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <functional>
 #include <iterator>
 #include <optional>
 #include <utility>
@@ -481,14 +480,8 @@ GEMMA_INLINE std::string Source::chat_template() const {
 }
 
 GEMMA_INLINE void Source::advise_dontneed(Bytes data) const {
-  const std::less_equal<const std::uint8_t*> before;
   for (const File& part : files_) {
-    const Bytes all = part.bytes();
-    if (part.mapping() == nullptr || !before(all.data(), data.data()) ||
-        !before(data.end(), all.end())) {
-      continue;
-    }
-    part.mapping()->advise_dontneed(static_cast<std::size_t>(data.data() - all.data()), data.size());
+    if (part.mapping() != nullptr) part.mapping()->advise_dontneed(data);
   }
 }
 

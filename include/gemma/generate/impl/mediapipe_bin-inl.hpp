@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
 #include <optional>
 #include <string_view>
 
@@ -372,13 +371,7 @@ GEMMA_INLINE std::vector<TokenId> Source::stop_ids() const {
 }
 
 GEMMA_INLINE void Source::advise_dontneed(Bytes data) const {
-  const std::less_equal<const std::uint8_t*> before;
-  const Bytes all = file_.bytes();
-  if (file_.mapping() == nullptr || !before(all.data(), data.data()) ||
-      !before(data.end(), all.end())) {
-    return;
-  }
-  file_.mapping()->advise_dontneed(static_cast<std::size_t>(data.data() - all.data()), data.size());
+  if (file_.mapping() != nullptr) file_.mapping()->advise_dontneed(data);
 }
 
 }  // namespace mediapipe
