@@ -165,8 +165,8 @@ class RowDots {
 
   /// All spans of a row; what the last one lacks is zero.
   HWY_INLINE void add_row(const std::uint8_t* row, std::size_t cols, const FineInput* x) {
-    std::uint8_t padded[kSpanBytes + 64] = {};
-    float scales[kCount][kGroups] = {}, sums[kCount][kGroups] = {};
+    std::uint8_t padded[kSpanBytes + 64];
+    float scales[kCount][kGroups], sums[kCount][kGroups];
     for (std::size_t c = 0; c < cols; c += kSpan) {
       const std::uint8_t* span = row + c / Format::kBlockElements * Format::kBlockBytes;
       for (std::size_t line = 0; line < kSpanBytes; line += 64) {
@@ -179,6 +179,9 @@ class RowDots {
       }
       if (HWY_UNLIKELY(cols - c < kSpan)) {
         const std::size_t left = (cols - c) / Format::kBlockElements;
+        std::memset(padded, 0, sizeof padded);
+        std::memset(scales, 0, sizeof scales);
+        std::memset(sums, 0, sizeof sums);
         std::memcpy(padded, span, left * Format::kBlockBytes);
         span = padded;
         for (std::size_t t = 0; t < kCount; ++t) {
