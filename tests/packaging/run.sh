@@ -8,6 +8,8 @@ set -euo pipefail
 way=$1
 highway=$2
 export CXX=$3
+# CMake asks for make unless told otherwise; tools/install_packages installs Ninja.
+command -v make >/dev/null || export CMAKE_GENERATOR=${CMAKE_GENERATOR:-Ninja}
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
 work=$(mktemp -d)
