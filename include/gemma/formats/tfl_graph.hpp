@@ -37,6 +37,8 @@ enum class Op : std::uint32_t {
   strided_slice = 45,
   split = 49,
   cast = 53,
+  less = 58,
+  greater = 61,
   slice = 65,
   sin = 66,
   expand_dims = 70,
