@@ -62,7 +62,7 @@ struct Quantization {
 
 /// A value that operators read or write.
 struct GraphTensor {
-  std::string name;                     ///< cut to 200 bytes; of no meaning
+  std::string name;                     ///< its last 100 bytes; of no meaning
   TensorType type = TensorType::f32;    ///< as the file has it
   std::vector<std::int32_t> shape;      ///< the last dimension is contiguous; −1: not known
   Bytes data;                           ///< of a constant; empty: it is none

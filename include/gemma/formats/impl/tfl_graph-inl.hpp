@@ -223,12 +223,12 @@ class GraphParser {
     return out;
   }
 
-  /// Names are paths of modules, of any length.
+  /// Names are paths of modules, of any length; what tells them apart is at the end.
   Result<std::string> short_text(const Table& table, std::size_t slot, const char* what) const {
-    constexpr std::size_t kLongest = 200;
+    constexpr std::size_t kLongest = 100;
     GEMMA_TRY_ASSIGN(const Vector chars, reader_.vector(table, slot, 1, what));
-    const auto* begin = reader_.bytes().data() + chars.begin;
-    return std::string(begin, begin + (std::min)(chars.count, kLongest));
+    const auto* end = reader_.bytes().data() + chars.begin + chars.count;
+    return std::string(end - (std::min)(chars.count, kLongest), end);
   }
 
   flatbuffer::Reader reader_;
