@@ -13,6 +13,16 @@
 
 inline void append_bytes(ByteVector& out, const ByteVector& more) { out.insert(out.end(), more.begin(), more.end()); }
 
+/// CRC-32, bit by bit.
+inline std::uint32_t zip_checksum(const ByteVector& bytes) {
+  std::uint32_t sum = 0xFFFFFFFFu;
+  for (const std::uint8_t byte : bytes) {
+    sum ^= byte;
+    for (int i = 0; i < 8; ++i) sum = sum >> 1 ^ (sum % 2 != 0 ? 0xEDB88320u : 0u);
+  }
+  return ~sum;
+}
+
 /// Public fields are what a test may spoil; the defaults give what MediaPipe's bundler writes.
 class ZipBuilder {
  public:

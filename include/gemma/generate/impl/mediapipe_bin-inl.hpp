@@ -96,8 +96,9 @@ GEMMA_INLINE Status Source::read_parameters() {
   const std::string& name = file_.name();
   if (file_.is_graph()) {
     return Error(ErrorCode::unsupported,
-                 name + ": is a TFLite graph to be run, not a file of weights; this version reads "
-                        "MediaPipe's .bin files, whose TFLite has no operators");
+                 name + ": is a TFLite graph without a tokenizer; accepted are .task bundles and "
+                        ".litertlm files, which hold both, and MediaPipe's .bin files, whose TFLite "
+                        "has no operators");
   }
   if (!file_.has_metadata(detail::kParametersKey)) {
     return Error(ErrorCode::unsupported,
