@@ -501,6 +501,6 @@ TEST_CASE("samples of exporters hold the checkpoint that they were made of") {
       }
     }
     CHECK(numbers > 200000);
-    CHECK(worst <= 0.5 + 0.02);  // scales of blocks are rounded, too, after the numbers
+    CHECK(worst <= 0.5 + (kind == "q8" ? 1e-3 : 4e-3));  // scales of blocks are rounded to float16
   }
 }

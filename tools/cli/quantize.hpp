@@ -86,7 +86,8 @@ inline void add_quantize(CLI::App& app, Action& action) {
     if (gemma::find_quantize_scheme(text) != nullptr) return {};
     return "'" + text + "' is not a number format to write; there are " + names;
   };
-  sub->add_option("MODEL", a->model, "a GGUF file, a weight file of MediaPipe (.bin) or a Hugging Face folder")->required();
+  sub->add_option("MODEL", a->model, "a GGUF file, a file of MediaPipe (.bin, .task) or LiteRT-LM (.litertlm), or a Hugging Face "
+                  "folder")->required();
   sub->add_option("OUT", a->out, "the GGUF file to write")->required();
   sub->add_option("--type", a->scheme, "number format; see below")
       ->check(CLI::Validator(find_fault, ""))

@@ -18,36 +18,34 @@ namespace tfl {
 
 /// Operators that readers of graphs ask for; files have others.
 enum class Op : std::uint32_t {
-  add = 0,
-  concatenation = 2,
-  dequantize = 6,
-  embedding_lookup = 7,
-  fully_connected = 9,
-  logistic = 14,
-  mul = 18,
-  reshape = 22,
-  softmax = 25,
-  tanh = 28,
-  custom = 32,
-  gather = 36,
-  transpose = 39,
-  sub = 41,
-  div = 42,
-  squeeze = 43,
-  strided_slice = 45,
-  split = 49,
-  cast = 53,
-  less = 58,
-  greater = 61,
-  slice = 65,
-  sin = 66,
-  expand_dims = 70,
-  rsqrt = 76,
-  split_v = 102,
-  cos = 108,
-  batch_matmul = 126,
-  gelu = 150,
-  composite = 206
+  add = 0,               ///< a + b
+  dequantize = 6,        ///< to float32
+  embedding_lookup = 7,  ///< rows of inputs[1] by the numbers inputs[0]
+  fully_connected = 9,   ///< x Wᵀ, W is inputs[1]; inputs[2], a bias, may be −1
+  logistic = 14,         ///< the sigmoid
+  mul = 18,              ///< a · b, each number with its own
+  reshape = 22,          ///< another shape for the same numbers
+  tanh = 28,             ///< the hyperbolic tangent
+  custom = 32,           ///< of the name GraphOp::name
+  gather = 36,           ///< slices of inputs[0] by the numbers inputs[1]
+  transpose = 39,        ///< dimensions in another order
+  sub = 41,              ///< a − b
+  div = 42,              ///< a / b
+  squeeze = 43,          ///< without dimensions of 1
+  strided_slice = 45,    ///< from inputs[1] to inputs[2] in steps of inputs[3]
+  split = 49,            ///< into equal parts
+  cast = 53,             ///< to another type
+  less = 58,             ///< a < b
+  greater = 61,          ///< a > b
+  slice = 65,            ///< inputs[2] numbers from inputs[1] on, of each dimension
+  sin = 66,              ///< the sine
+  expand_dims = 70,      ///< with another dimension of 1
+  rsqrt = 76,            ///< 1 / √x
+  split_v = 102,         ///< into parts of given sizes
+  cos = 108,             ///< the cosine
+  batch_matmul = 126,    ///< a product of two values
+  gelu = 150,            ///< the activation of Gemma
+  composite = 206        ///< of the name GraphOp::name
 };
 
 /// How the integers of a tensor stand for numbers: (q − zero) · scale.
