@@ -35,6 +35,12 @@ class FallbackRunner final : public Runner {
   std::size_t max_batch() const override { return runner_->max_batch(); }
   std::string description() const override { return runner_->description(); }
   std::string remark() const override { return remark_; }
+  /// Only of the CPU's, once it has taken over; so is kv_cache().
+  Result<std::unique_ptr<Runner>> clone() const override {
+    return make_cpu_ ? std::unique_ptr<Runner>() : runner_->clone();
+  }
+  KvCache* kv_cache() override { return runner_->kv_cache(); }
+  void resume(std::size_t position) override { runner_->resume(position); }
 
  private:
   Result<std::unique_ptr<Runner>> make_caught_up();

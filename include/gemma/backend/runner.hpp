@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <functional>
+#include <memory>
 #include <string>
 
 #include "gemma/base/error.hpp"
@@ -11,6 +12,8 @@
 #include "gemma/base/token.hpp"
 
 GEMMA_NAMESPACE_BEGIN
+
+class KvCache;
 
 /// Receives the logits [V] after the index-th token of a batch; they are valid during the call.
 using LogitsSink = std::function<void(std::size_t index, Span<float> logits)>;
@@ -56,6 +59,14 @@ class Runner {
   virtual std::size_t max_batch() const = 0;  ///< tokens per forward()
   /// "cpu", or "opencl: " and the device.
   virtual std::string description() const = 0;
+  /// A runner that has read the same tokens, and shares all memory that neither changes. Null: this
+  /// backend has none; another runner must read them again.
+  virtual Result<std::unique_ptr<Runner>> clone() const { return std::unique_ptr<Runner>(); }
+  /// The keys and values of the tokens read, if they lie in this machine's memory; else null.
+  virtual KvCache* kv_cache() { return nullptr; }
+  /// Goes on after the first `position` tokens of a sequence whose keys and values were put into
+  /// kv_cache().
+  virtual void resume(std::size_t /*position*/) {}
   /// What happened to it since it was made; empty: nothing.
   virtual std::string remark() const { return {}; }
 };

@@ -29,7 +29,7 @@ class CpuRunner final : public Runner {
   }
 
   Status forward(Span<const TokenId> ids, const Outputs& outputs) override {
-    ops_.begin(ids.size(), position_);
+    GEMMA_TRY(ops_.begin(ids.size(), position_));
     visit_family(config_.family, [&](auto family) {
       run_layers<decltype(family)>(ops_, config_, weights_, ids, buffers_);
     });
@@ -48,6 +48,17 @@ class CpuRunner final : public Runner {
   std::size_t context() const override { return options_.context; }
   std::size_t max_batch() const override { return options_.batch; }
   std::string description() const override { return "cpu"; }
+
+  Result<std::unique_ptr<Runner>> clone() const override {
+    GEMMA_TRY_ASSIGN(CpuOps ops, CpuOps::create(config_, options_));
+    GEMMA_TRY(ops.share(ops_));
+    std::unique_ptr<CpuRunner> runner(new CpuRunner(config_, weights_, options_, std::move(ops)));
+    GEMMA_TRY(runner->allocate());
+    runner->position_ = position_;
+    return std::unique_ptr<Runner>(std::move(runner));
+  }
+  KvCache* kv_cache() override { return &ops_.kv_cache(); }
+  void resume(std::size_t position) override { position_ = position; }
 
  private:
   CpuRunner(const Config& config, const Weights& weights, const CpuOptions& options, CpuOps ops)

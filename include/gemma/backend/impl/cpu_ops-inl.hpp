@@ -59,12 +59,24 @@ class CpuOps {
     return ops;
   }
 
+  /// Goes on from where `other`, made with the same arguments, is. The KV cache is shared until one of
+  /// both begins a batch.
+  Status share(const CpuOps& other) {
+    kv_ = other.kv_;
+    GEMMA_TRY_ASSIGN(two_pass_head_, other.two_pass_head_.clone());
+    return {};
+  }
+
   /// Starts a batch of `tokens` at `position`.
-  void begin(std::size_t tokens, std::size_t position) {
+  Status begin(std::size_t tokens, std::size_t position) {
+    GEMMA_TRY(kv_.make_own(position));
     tokens_ = tokens;
     position_ = position;
     rope_.prepare(position, tokens);
+    return {};
   }
+
+  KvCache& kv_cache() { return kv_; }
 
   std::size_t tokens() const { return tokens_; }
 
@@ -120,9 +132,9 @@ class CpuOps {
     const LayerConfig& shape = config_->layers[layer_index];
     const std::size_t n = shape.kv_heads * shape.head_dim;
     for_each_token([&](std::size_t t) {
-      const std::size_t offset = (position_ + t) % layer.capacity * layer.row_bytes;
-      kernels_.store_kv(k + t * n, n, kv_.type(), layer.keys.data() + offset);
-      kernels_.store_kv(v + t * n, n, kv_.type(), layer.values.data() + offset);
+      const std::size_t offset = layer.offset(position_ + t);
+      kernels_.store_kv(k + t * n, n, kv_.type(), layer.keys.own_data() + offset);
+      kernels_.store_kv(v + t * n, n, kv_.type(), layer.values.own_data() + offset);
     });
   }
 
