@@ -1,12 +1,15 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <fstream>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "gemma/generate/generation.hpp"
 #include "gemma/generate/session.hpp"
 #include "gemma/model/kv_cache.hpp"
 #include "temp_folder.hpp"
@@ -220,6 +223,47 @@ TEST_CASE("what cannot be restored is refused, and the session stays as it was")
   CHECK(small.try_restore(path).error().code() == ErrorCode::context_full);
   CHECK(other.try_restore(path).ok());
   CHECK_FALSE(session.try_save(folder.path("no/such/folder")).ok());
+}
+
+TEST_CASE("an answer is written in the background, and can be waited for or cancelled") {
+  const gemma::Model model = tiny();
+  Session blocking(model, options_of(64));
+  const auto want = blocking.generate("hello", {}, greedy(20));
+
+  Session session(model, options_of(64));
+  std::string streamed;
+  gemma::Generation generation = session.generate_async("hello", [&](std::string_view piece) {
+    streamed += piece;
+    return true;
+  }, greedy(20));
+  const auto result = generation.wait();
+  CHECK(generation.done());
+  CHECK(result.ids == want.ids);
+  CHECK(streamed == want.text);
+  CHECK_FALSE(generation.try_wait().ok());
+
+  session.reset();
+  GenerateOptions endless = greedy(1000000);
+  std::atomic<bool> go{false};
+  endless.logit_filter = [&go](Span<float>) {
+    while (!go.load()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  };
+  gemma::Generation cancelled = session.generate_async("hello", {}, endless);
+  gemma::Generation moved = std::move(cancelled);
+  moved.cancel();
+  go.store(true);
+  const auto ended = moved.try_wait();
+  REQUIRE(ended.ok());
+  CHECK((ended->stop == gemma::StopReason::cancelled));
+
+  session.reset();
+  { const gemma::Generation dropped = session.generate_async("hello", {}, endless); }
+  gemma::Generation failing = session.generate_async("hello", {}, [] {
+    GenerateOptions bad;
+    bad.sampler.temperature = -1.0f;
+    return bad;
+  }());
+  CHECK(failing.try_wait().error().code() == ErrorCode::invalid_argument);
 }
 
 TEST_CASE("metrics tell what the last answer took") {

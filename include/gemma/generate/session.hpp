@@ -110,6 +110,8 @@ struct GenerateResult {
   double decode_rate() const;
 };
 
+class Generation;
+
 /// Receives the answer in whole UTF-8 characters as it grows; return false to stop.
 using TextSink = std::function<bool(std::string_view piece)>;
 
@@ -147,6 +149,11 @@ class Session {
     return try_generate(prompt, sink, options).value();
   }
 #endif
+
+  /// Like try_generate(), on a thread of its own, which also calls the sink and the functions in
+  /// `options`. The session must stay where it is, and be left alone, until the Generation is over
+  /// (generate/generation.hpp).
+  Generation generate_async(std::string prompt, TextSink sink = {}, GenerateOptions options = {});
 
   /// Appends a text, of which more may follow, and answers nothing; tokenised by itself, with BOS as
   /// try_generate() does. Then an empty prompt is enough to have it continued.
