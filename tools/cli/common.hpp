@@ -216,6 +216,8 @@ struct EngineOptions {
   bool two_pass_head = false;
   std::string access = "auto";
   std::optional<std::size_t> gpu_layers;
+  std::uint64_t max_resident = 0;
+  std::uint64_t memory_limit = 0;
 
   /// `context_default`: what --ctx 0 means.
   void add_to(CLI::App& app,
@@ -259,12 +261,21 @@ struct EngineOptions {
                    "quarter of the memory suffices")
         ->check(CLI::IsMember({"auto", "map", "memory"}))
         ->capture_default_str();
+    app.add_option("--max-resident", max_resident,
+                   "memory that weights, KV cache and activations may take, such as 500MB: what does not "
+                   "fit is read from the file again and again (slower; CPU only)")
+        ->transform(CLI::AsSizeValue(true));
+    app.add_option("--memory-limit", memory_limit,
+                   "refuse, with a table, what would take more memory than this, such as 2GB")
+        ->transform(CLI::AsSizeValue(true));
   }
 
   gemma::Model load() const {
     gemma::LoadOptions options;
     if (access == "map") options.access = gemma::FileAccess::map;
     if (access == "memory") options.access = gemma::FileAccess::memory;
+    options.max_resident_bytes = max_resident;
+    options.memory_limit = memory_limit;
     return load_model(model, options);
   }
 

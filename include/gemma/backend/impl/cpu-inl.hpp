@@ -24,6 +24,7 @@ class CpuRunner final : public Runner {
     GEMMA_TRY_ASSIGN(CpuOps ops, CpuOps::create(config, options));
     std::unique_ptr<CpuRunner> runner(new CpuRunner(config, weights, options, std::move(ops)));
     GEMMA_TRY(runner->allocate());
+    runner->ops_.page(weights);
     if (options.two_pass_head) GEMMA_TRY(runner->ops_.make_two_pass_head(weights.head));
     return std::unique_ptr<Runner>(std::move(runner));
   }
@@ -39,6 +40,7 @@ class CpuRunner final : public Runner {
     }
     if (outputs.hidden) emit_hidden(ids.size(), outputs.hidden);
     emit_logits(ids.size(), outputs);
+    ops_.end();
     return {};
   }
 
@@ -54,6 +56,7 @@ class CpuRunner final : public Runner {
     GEMMA_TRY(ops.share(ops_));
     std::unique_ptr<CpuRunner> runner(new CpuRunner(config_, weights_, options_, std::move(ops)));
     GEMMA_TRY(runner->allocate());
+    runner->ops_.page(weights_);
     runner->position_ = position_;
     return std::unique_ptr<Runner>(std::move(runner));
   }
@@ -126,6 +129,10 @@ GEMMA_INLINE Result<std::unique_ptr<Runner>> create_cpu_runner(const Config& con
                                                                const Weights& weights,
                                                                const CpuOptions& options) {
   return detail::CpuRunner::create(config, weights, options);
+}
+
+GEMMA_INLINE std::uint64_t least_paged_bytes(const Weights& weights) {
+  return detail::WeightPager::least_bytes(weights);
 }
 
 GEMMA_INLINE std::uint64_t cpu_scratch_bytes(const Config& config, const CpuOptions& options) {

@@ -55,6 +55,8 @@ class OpenClOps : public OpenClState {
     }
   }
 
+  void begin_layer(std::size_t) {}
+
   void rms_norm(Activation x, const NormWeights& gain, Activation out) {
     settle_pair();
     if (fuses_ && x == out && norm_.stage() == PendingNorm::Stage::none) {

@@ -84,6 +84,7 @@ GEMMA_INLINE MemoryPlan plan_memory(const Model& model, const SessionOptions& op
   const CpuOptions cpu = detail::cpu_options(model, options);
   MemoryPlan plan;
   plan.weights = model.source().file_bytes();
+  if (cpu.paging.release) plan.weights = (std::min)(plan.weights, cpu.paging.bytes);
   plan.kv_cache = KvCache::bytes(model.config(), cpu.context, cpu.batch, cpu.kv_type);
   plan.scratch = cpu_scratch_bytes(model.config(), cpu);
   return plan;
@@ -107,6 +108,45 @@ GEMMA_INLINE OpenClChoice choose_opencl_device(const Model& model, const Session
 }
 #endif
 
+GEMMA_INLINE MemoryPlans Model::plan(const SessionOptions& options) const {
+  MemoryPlans plans;
+  plans.cpu = plan_memory(*this, options);
+#if defined(GEMMA_OPENCL)
+  plans.opencl = plan_opencl_memory(*this, options);
+#endif
+  return plans;
+}
+
+GEMMA_INLINE MemoryPlans Model::plan() const { return plan(SessionOptions{}); }
+
+namespace detail {
+
+/// Refuses what would take more memory than the model was loaded for.
+inline Status check_memory(const Model& model, const SessionOptions& options) {
+  const MemoryPlan plan = plan_memory(model, options);
+  const std::string takes = model.path() + ": a session with a context of " +
+                            std::to_string(cpu_options(model, options).context) + " takes " +
+                            plan.text();
+  constexpr const char* kRemedy = "; choose a smaller context, batch or KV type, or a larger limit";
+  if (model.memory_limit() != 0 && plan.total() > model.memory_limit()) {
+    return Error(ErrorCode::out_of_memory,
+                 takes + ", but the limit is " + megabytes(model.memory_limit()) + kRemedy);
+  }
+  if (model.max_resident_bytes() == 0) return {};
+  if (options.two_pass_head) {
+    return Error(ErrorCode::invalid_argument,
+                 "two_pass_head takes more memory to be faster, max_resident_bytes less: choose one");
+  }
+  const std::uint64_t least = least_paged_bytes(model.weights());
+  if (plan.weights >= (std::min)(least, model.source().file_bytes())) return {};
+  return Error(ErrorCode::out_of_memory,
+               takes + ", with " + megabytes(model.max_resident_bytes()) +
+                   " as max_resident_bytes; of the weights, " + megabytes(least) +
+                   " must be in memory at a time" + kRemedy);
+}
+
+}  // namespace detail
+
 GEMMA_INLINE Result<Session> Session::create(const Model& model, const SessionOptions& options) {
   if (options.batch == 0) {
     return Error(ErrorCode::invalid_argument, "a batch of 0 tokens; it must be at least 1");
@@ -123,6 +163,7 @@ GEMMA_INLINE Result<Session> Session::create(const Model& model, const SessionOp
                  model.path() + ": a context of " + std::to_string(options.context) +
                      " tokens, but the model was trained for at most " + std::to_string(trained));
   }
+  GEMMA_TRY(detail::check_memory(model, options));
   const auto start = std::chrono::steady_clock::now();
   GEMMA_TRY_ASSIGN(detail::ChosenRunner chosen, detail::choose_runner(model, options));
   Session session(model, options, std::move(chosen.runner), std::move(chosen.reason));

@@ -37,6 +37,7 @@ inline std::uint64_t fingerprint(const Model& model) {
     const std::size_t sample = (std::min)(tensor.data.size(), std::size_t{64});
     hash.add(tensor.data.subspan(0, sample));
     hash.add(tensor.data.subspan((tensor.data.size() - sample) / 2, sample));
+    if (model.max_resident_bytes() != 0) model.source().advise_dontneed(tensor.data);
   }
   return hash.value();
 }
