@@ -223,10 +223,10 @@ struct EngineOptions {
   void add_to(CLI::App& app,
               const std::string& context_default = "the model's, at most 4096") {
     add_model(app);
-    app.add_option("--threads", threads, "threads; 0: as many as the machine runs at once")
+    app.add_option("-t,--threads", threads, "threads; 0: as many as the machine runs at once")
         ->capture_default_str()
         ->check(CLI::Range(0, 1024));
-    app.add_option("--ctx", context, "positions of the context; 0: " + context_default)
+    app.add_option("-c,--ctx", context, "positions of the context; 0: " + context_default)
         ->capture_default_str()
         ->check(whole_number());
     app.add_option("--batch", batch, "prompt tokens processed at a time")

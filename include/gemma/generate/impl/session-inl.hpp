@@ -125,12 +125,11 @@ namespace detail {
 inline Status check_memory(const Model& model, const SessionOptions& options) {
   const MemoryPlan plan = plan_memory(model, options);
   const std::string takes = model.path() + ": a session with a context of " +
-                            std::to_string(cpu_options(model, options).context) + " takes " +
-                            plan.text();
+                            std::to_string(cpu_options(model, options).context) + " takes ";
   constexpr const char* kRemedy = "; choose a smaller context, batch or KV type, or a larger limit";
   if (model.memory_limit() != 0 && plan.total() > model.memory_limit()) {
     return Error(ErrorCode::out_of_memory,
-                 takes + ", but the limit is " + megabytes(model.memory_limit()) + kRemedy);
+                 takes + plan.text() + ", but the limit is " + megabytes(model.memory_limit()) + kRemedy);
   }
   if (model.max_resident_bytes() == 0) return {};
   if (options.two_pass_head) {
@@ -140,9 +139,10 @@ inline Status check_memory(const Model& model, const SessionOptions& options) {
   const std::uint64_t least = least_paged_bytes(model.weights());
   if (plan.weights >= (std::min)(least, model.source().file_bytes())) return {};
   return Error(ErrorCode::out_of_memory,
-               takes + ", with " + megabytes(model.max_resident_bytes()) +
-                   " as max_resident_bytes; of the weights, " + megabytes(least) +
-                   " must be in memory at a time" + kRemedy);
+               takes + megabytes(plan.kv_cache) + " of KV cache and " + megabytes(plan.scratch) +
+                   " of scratch, and at least " + megabytes(least) +
+                   " of the weights must be in memory at a time, but max_resident_bytes is " +
+                   megabytes(model.max_resident_bytes()) + kRemedy);
 }
 
 }  // namespace detail
