@@ -362,6 +362,12 @@ class Help(Case):
         self.assertIn("tokenizer", self.out("info", MODEL).decode())
         self.assertEqual(self.json("devices", "--json")["default"], "cpu")
 
+    def test_info_says_whether_memory_suffices(self):
+        for limit, word in (("100KB", "refused"), ("1GB", "suffices")):
+            shown = self.out("info", MODEL, "--ctx", 64, "--memory-limit", limit).decode()
+            self.assertIn(word, next(line for line in shown.splitlines() if "memory limit" in line))
+        self.assertNotIn("memory limit", self.out("info", MODEL).decode())
+
     def test_help_and_version(self):
         self.assertIn(b"gemma.hpp", self.out("--version"))
         for command in ("run", "chat", "tokenize", "detokenize", "logits", "score", "embed", "bench", "info", "quantize", "devices"):

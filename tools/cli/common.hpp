@@ -272,12 +272,13 @@ struct EngineOptions {
 
   gemma::Model load() const {
     gemma::LoadOptions options;
-    if (access == "map") options.access = gemma::FileAccess::map;
-    if (access == "memory") options.access = gemma::FileAccess::memory;
     options.max_resident_bytes = max_resident;
     options.memory_limit = memory_limit;
+    if (access == "map") options.access = gemma::FileAccess::map;
+    if (access == "memory") options.access = gemma::FileAccess::memory;
     return load_model(model, options);
   }
+
 
   gemma::SessionOptions session_options() const {
     gemma::SessionOptions options;

@@ -11,6 +11,7 @@ GEMMA_NAMESPACE_BEGIN
 /// FNV-1a, 64 bits, byte by byte. Not for those who would fool it.
 class Hash {
  public:
+  /// These, after those that were added before.
   void add(Bytes bytes) {
     for (const std::uint8_t byte : bytes) {
       value_ ^= byte;

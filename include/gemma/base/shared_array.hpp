@@ -19,10 +19,13 @@ template <class T>
 class SharedArray {
  public:
   SharedArray() = default;
+  /// Shares the memory of `other`.
   SharedArray(const SharedArray& other) : block_(other.block_) {
     if (block_ != nullptr) block_->owners.fetch_add(1, std::memory_order_relaxed);
   }
+  /// Takes it over; `other` is empty then.
   SharedArray(SharedArray&& other) noexcept : block_(std::exchange(other.block_, nullptr)) {}
+  /// Lets go of its own, and shares or takes over that of `other`.
   SharedArray& operator=(SharedArray other) noexcept {
     std::swap(block_, other.block_);
     return *this;

@@ -14,8 +14,8 @@ GEMMA_NAMESPACE_BEGIN
 /// generation and waits for its end. The session must outlive it, and be left alone until then.
 class Generation {
  public:
-  Generation(Generation&& other) noexcept;
-  Generation& operator=(Generation&& other) noexcept;
+  Generation(Generation&& other) noexcept;             ///< `other` is over then
+  Generation& operator=(Generation&& other) noexcept;  ///< they change places
   ~Generation();
 
   /// Whether the answer is there, or an error, so that wait() would not wait.
