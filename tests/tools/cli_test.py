@@ -334,6 +334,15 @@ class Quantize(Case):
             falling = [sizes[kind] for kind in ("f32", "f16", "q8_0", "q5_0", "q4_0")]
             self.assertEqual(falling, sorted(falling, reverse=True))
 
+    def test_converting_keeps_every_number(self):
+        with tempfile.TemporaryDirectory() as folder:
+            out = os.path.join(folder, "out.gguf")
+            done = self.json("convert", MODEL, out, "--json")
+            self.assertEqual(done["type"], "keep")
+            self.assertEqual(done["bytes_before"], done["bytes_after"])
+            args = ("--ids", self.IDS)
+            self.assertEqual(self.json("logits", out, *args)["positions"], self.json("logits", MODEL, *args)["positions"])
+
     def test_an_existing_file_is_kept_unless_forced(self):
         with tempfile.TemporaryDirectory() as folder:
             out = os.path.join(folder, "out.gguf")
