@@ -155,6 +155,41 @@ TEST_CASE("a session's last layers can run on a device, and its first ones on th
   CHECK(automatic.backend_reason() == "gpu_layers is 0");
 }
 
+TEST_CASE("tokens that a device draws without waiting are those it draws one by one") {
+  const TempFolder folder;
+  const SessionOptions options = options_of(Backend::opencl, folder);
+  if (!has_device(options)) {
+    MESSAGE("skipped: no OpenCL device here");
+    return;
+  }
+  const gemma::Model model = tiny();
+  Session single(model, options);
+  GenerateOptions one = greedy();
+  one.max_tokens = 1000;  // to the end of the context
+  const gemma::GenerateResult want = single.generate(prompt(), {}, one);
+  CHECK(want.stop == gemma::StopReason::context_full);
+  for (const std::size_t steps : {2u, 3u, 7u, 1000u}) {
+    CAPTURE(steps);
+    Session session(model, options);
+    GenerateOptions together = one;
+    together.steps_per_sync = steps;
+    CHECK(session.generate(prompt(), {}, together).ids == want.ids);
+    // Ends in the midst of what was drawn together are no matter for what follows.
+    session.reset();
+    together.max_tokens = 11;
+    std::size_t pieces = 0;
+    std::vector<TokenId> ids = session.generate(prompt(), [&](std::string_view) {
+      return ++pieces < 5;
+    }, together).ids;
+    CHECK(ids.size() < 11);
+    while (ids.size() < 40) {
+      const std::vector<TokenId> more = session.generate("", {}, together).ids;
+      ids.insert(ids.end(), more.begin(), more.end());
+    }
+    CHECK(ids == std::vector<TokenId>(want.ids.begin(), want.ids.begin() + static_cast<std::ptrdiff_t>(ids.size())));
+  }
+}
+
 TEST_CASE("a device's session is cloned, saved and restored by reading its tokens again") {
   const TempFolder folder;
   const SessionOptions options = options_of(Backend::opencl, folder);

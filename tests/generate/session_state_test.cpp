@@ -122,6 +122,44 @@ TEST_CASE("text that is read in chunks is the same prompt") {
   CHECK(full.history().empty());
 }
 
+TEST_CASE("an answer that ended by itself can be asked for again") {
+  const gemma::Model model = tiny();
+  const TempFolder folder;
+  Session session(model, options_of(96));
+  GenerateOptions drafts = greedy(40);
+  drafts.draft_tokens = 3;
+  Session whole(model, options_of(96));
+  const std::vector<TokenId> want = whole.generate(Span<const TokenId>(prompt_of(40)), {}, greedy(40)).ids;
+  // Wherever the answer is cut, also among tokens that were read ahead, it goes on the same.
+  for (std::size_t cut = 1; cut < 20; ++cut) {
+    CAPTURE(cut);
+    session.reset();
+    drafts.max_tokens = cut;
+    std::vector<TokenId> ids = session.generate(Span<const TokenId>(prompt_of(40)), {}, drafts).ids;
+    drafts.max_tokens = 40 - cut;
+    session.save(folder.path("state"));
+    const std::vector<TokenId> rest = session.generate("", {}, drafts).ids;
+    ids.insert(ids.end(), rest.begin(), rest.end());
+    CHECK(ids == want);
+    Session restored(model, options_of(96));
+    restored.restore(folder.path("state"));
+    CHECK(restored.generate("", {}, drafts).ids == rest);
+  }
+  // What forbids every token but the end gives the same end again.
+  session.reset();
+  GenerateOptions only_eos = greedy(5);
+  only_eos.ignore_eos = false;
+  only_eos.logit_filter = [&](Span<float> logits) {
+    for (float& logit : logits) logit = -1.0f;
+    logits[static_cast<std::size_t>(model.stop_ids()[0])] = 1.0f;
+  };
+  for (const char* text : {"hello", "", ""}) {
+    const auto result = session.generate(text, {}, only_eos);
+    CHECK((result.stop == gemma::StopReason::eos));
+    CHECK(result.ids.empty());
+  }
+}
+
 TEST_CASE("an empty prompt needs something to go on from") {
   Session session(tiny(), options_of(16));
   const auto result = session.try_generate(Span<const TokenId>(), {}, greedy(1));

@@ -134,6 +134,9 @@ inline void add_sampling(CLI::App& app, gemma::GenerateOptions& o) {
                  "with --temperature 0: guess so many tokens from earlier text and check them at "
                  "once; the text stays the same, and comes faster where it repeats itself; 0: none")
       ->capture_default_str()->check(CLI::Range(0, 7));
+  app.add_option("--steps-per-sync", o.steps_per_sync,
+                 "with --temperature 0 on a GPU: tokens drawn before the host waits for them")
+      ->capture_default_str()->check(CLI::Range(1, 64));
 }
 
 inline void add_run(CLI::App& app, Action& action) {

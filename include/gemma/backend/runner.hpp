@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "gemma/base/error.hpp"
 #include "gemma/base/span.hpp"
@@ -42,6 +43,12 @@ struct Outputs {
   ResidualSink residual;
 };
 
+/// A token, and the logit that it was the largest by: NaN if there is any among them.
+struct DrawnToken {
+  TokenId id;   ///< the first of equals
+  float logit;  ///< as the last matrix product gives it
+};
+
 /// A sequence on one device: its KV cache and scratch memory. Not for two threads at once.
 class Runner {
  public:
@@ -49,7 +56,13 @@ class Runner {
 
   /// Appends `ids` (1 to max_batch() of them, each in [0, V), position() + size <= context()).
   virtual Status forward(Span<const TokenId> ids, const Outputs& outputs) = 0;
-  /// Forgets the tokens from `position` on, which were among those of the last forward().
+  /// Appends `first`, then the likeliest token after it, and so on, `steps` in all or as many as the
+  /// backend does at once, and waits only for the last: what is likeliest after each. Fewer than
+  /// context() − position() steps. Empty: this backend must be asked token by token.
+  virtual Result<std::vector<DrawnToken>> draw_greedily(TokenId /*first*/, std::size_t /*steps*/) {
+    return std::vector<DrawnToken>();
+  }
+  /// Forgets the tokens from `position` on, which were among those of the last forward() or draw_greedily().
   virtual void rewind(std::size_t position) = 0;
   /// Forgets the sequence.
   virtual void reset() = 0;

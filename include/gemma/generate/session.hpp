@@ -54,6 +54,10 @@ struct GenerateOptions {
   /// Tokens to guess by look_up() and check at once; 0: none. Greedy text stays the same; for other
   /// samplers, penalties and filters nothing is guessed. 3 is a good number.
   std::size_t draft_tokens = 0;
+  /// Greedy tokens that a GPU draws, one after the other, before it hands them out together: fewer
+  /// waits for the device, text in larger pieces. The text stays the same; the CPU, drafts, other
+  /// samplers, penalties and filters go token by token.
+  std::size_t steps_per_sync = 1;
   /// Called with the logits [V] before each token is drawn; may change them (−infinity forbids).
   std::function<void(Span<float> logits)> logit_filter;
   ProgressFn progress;            ///< of reading the prompt; false cancels
@@ -255,6 +259,7 @@ class Session {
   Status forward(Span<const TokenId> ids, const Outputs& outputs);
   Result<std::vector<TokenId>> check_draft(const std::vector<TokenId>& unread,
                                            const std::vector<TokenId>& draft);
+  Result<std::vector<TokenId>> draw_ahead(TokenId next, std::size_t steps);
   Status decode(GenerateResult& result, Last& last, const TextSink& sink,
                 const GenerateOptions& options);
 

@@ -403,7 +403,7 @@ GEMMA_INLINE Result<GenerateResult> Session::try_generate(std::string_view promp
 GEMMA_INLINE Result<GenerateResult> Session::try_generate(Span<const TokenId> prompt,
                                                           const TextSink& sink,
                                                           const GenerateOptions& options) {
-  if (prompt.empty() && unread_.empty()) {
+  if (prompt.empty() && history_.empty()) {
     return Error(ErrorCode::invalid_argument,
                  "the prompt is empty, and nothing before it is to be continued: give at least one "
                  "token, such as BOS");
@@ -431,8 +431,12 @@ GEMMA_INLINE Result<GenerateResult> Session::try_generate(Span<const TokenId> pr
   return result;
 }
 
-/// Reads what is unread as if it had only been given now.
+/// Reads what is unread, or else the last token again, as if it had only been given now.
 GEMMA_INLINE Status Session::evaluate_unread(const Outputs& outputs, const ProgressFn& progress) {
+  if (unread_.empty()) {
+    runner_->rewind(position() - 1);
+    unread_ = {history_.back()};
+  }
   const std::vector<TokenId> ids = std::exchange(unread_, {});
   history_.resize(history_.size() - ids.size());
   const std::size_t before = position();
@@ -476,6 +480,21 @@ GEMMA_INLINE Result<std::vector<TokenId>> Session::check_draft(const std::vector
   runner_->rewind(runner_->position() - (draft.size() - right));
   drawn.resize(right + 1);
   return drawn;
+}
+
+/// Reads `next` and up to steps − 1 greedy tokens after it, if the runner can. Returns the tokens after
+/// each: the first of them to the last but one are in the KV cache.
+GEMMA_INLINE Result<std::vector<TokenId>> Session::draw_ahead(TokenId next, std::size_t steps) {
+  GEMMA_TRY_ASSIGN(const std::vector<DrawnToken> drawn, runner_->draw_greedily(next, steps));
+  std::vector<TokenId> ids;
+  for (const DrawnToken& token : drawn) {
+    if (!detail::all_finite(Span<const float>(&token.logit, 1))) {
+      reset();
+      return detail::not_numbers(model_.path());
+    }
+    ids.push_back(token.id);
+  }
+  return ids;
 }
 
 GEMMA_INLINE Status Session::decode(GenerateResult& result, Last& last, const TextSink& sink,
@@ -537,7 +556,13 @@ GEMMA_INLINE Status Session::decode(GenerateResult& result, Last& last, const Te
     const std::size_t most = drafts && fit > next.size() ? fit - next.size() : 0;
     const std::vector<TokenId> draft = look_up(history_, (std::min)(options.draft_tokens, most));
     if (draft.empty()) {
-      GEMMA_TRY(forward(next, wanted));
+      const std::size_t left = options.max_tokens - result.ids.size();
+      const std::size_t steps = (std::min)({options.steps_per_sync, room, left});
+      if (steps > 1 && next.size() == 1 && wanted.best) {
+        GEMMA_TRY_ASSIGN(ahead, draw_ahead(next[0], steps));
+        std::reverse(ahead.begin(), ahead.end());
+      }
+      if (ahead.empty()) GEMMA_TRY(forward(next, wanted));
       continue;
     }
     GEMMA_TRY_ASSIGN(ahead, check_draft(next, draft));

@@ -42,9 +42,9 @@ inline std::uint64_t fingerprint(const Model& model) {
   return hash.value();
 }
 
-/// How many of the last positions read a layer still looks at.
+/// How many of the last positions read a layer may still look at, also after the last is read again.
 inline std::size_t rows_in_use(const LayerConfig& layer, std::size_t position) {
-  return layer.window == 0 ? position : (std::min)(position, layer.window - 1);
+  return layer.window == 0 ? position : (std::min)(position, layer.window);
 }
 
 /// Writes and hashes.
