@@ -457,6 +457,17 @@ TEST_CASE("a bundle whose graph an exporter wrote, deflated, writes the text of 
   CHECK(model.config().attention_scale == 0.125f);
   CHECK(model.source().find_tensor("blk.0.attn_q.weight")->type == DType::Q4_0);
   check_text(model);
+
+  // Its numbers are GGUF's already.
+  const TempFolder folder;
+  REQUIRE(quantize(model, keep_scheme(), folder.path("m.gguf")).ok());
+  const Model converted = load(folder.path("m.gguf"));
+  for (const std::string& name : model.source().gguf_names()) {
+    const TensorView& a = *model.source().find_tensor(name);
+    const TensorView& b = *converted.source().find_tensor(name);
+    CHECK(a.type == b.type);
+    CHECK(std::equal(a.data.begin(), a.data.end(), b.data.begin(), b.data.end()));
+  }
 }
 
 TEST_CASE("samples of exporters hold the checkpoint that they were made of") {

@@ -67,6 +67,7 @@ class BundleSource final : public ModelSource {
   std::vector<TokenId> stop_ids() const override;
   std::string chat_template() const override;
   void advise_dontneed(Bytes data) const override;
+  void advise_willneed(Bytes data) const override;
   bool holds_copies() const override { return memory_.size() > 0; }
 
  private:
@@ -134,6 +135,7 @@ Result<std::shared_ptr<const ModelSource>> open_bundle(Bytes file, const std::st
 GEMMA_NAMESPACE_END
 
 #if !defined(GEMMA_DECLARATIONS_ONLY)
+#include "gemma/generate/impl/bundle_layout-inl.hpp"
 #include "gemma/generate/impl/bundle_parts-inl.hpp"
 #include "gemma/generate/impl/mediapipe_bundle-inl.hpp"
 #endif
