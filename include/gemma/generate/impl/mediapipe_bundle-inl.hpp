@@ -8,7 +8,6 @@
 #include "gemma/base/bytes.hpp"
 #include "gemma/formats/inflate.hpp"
 #include "gemma/formats/tfl_container.hpp"
-#include "gemma/generate/impl/mediapipe_config-inl.hpp"
 #include "gemma/generate/impl/mediapipe_tokens-inl.hpp"
 #include "gemma/generate/mediapipe_bin.hpp"
 #include "gemma/generate/mediapipe_bundle.hpp"
