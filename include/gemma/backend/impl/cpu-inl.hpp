@@ -42,6 +42,12 @@ class CpuRunner final : public Runner {
     return {};
   }
 
+  Status set_adapters(std::shared_ptr<const LowRankTable> table) override {
+    GEMMA_TRY(ops_.set_adapters(std::move(table), options_.batch));
+    reset();
+    return {};
+  }
+
   void rewind(std::size_t position) override { position_ = position; }
   void reset() override { position_ = 0; }
   std::size_t position() const override { return position_; }
