@@ -149,12 +149,16 @@ inline Result<AdapterInfo> describe(const AdapterFile& file) {
     info.rank = (std::max)(info.rank, m.rank);
     info.matrices.push_back(std::move(m));
   }
-  const auto layer = [](const AdaptedMatrix& m) {
+  // As a text passes through them.
+  const auto order = [](const AdaptedMatrix& m) {
     const MatrixPlace place = *place_of(m.name);
-    return place.matrix == nullptr ? static_cast<std::size_t>(-1) : place.layer;
+    const auto kind = std::find_if(std::begin(kAdaptable), std::end(kAdaptable),
+                                   [&](const AdaptableMatrix& a) { return a.matrix == place.matrix; });
+    return std::pair(place.matrix == nullptr ? static_cast<std::size_t>(-1) : place.layer,
+                     kind - std::begin(kAdaptable));
   };
-  std::stable_sort(info.matrices.begin(), info.matrices.end(),
-                   [&](const AdaptedMatrix& a, const AdaptedMatrix& b) { return layer(a) < layer(b); });
+  std::sort(info.matrices.begin(), info.matrices.end(),
+            [&](const AdaptedMatrix& a, const AdaptedMatrix& b) { return order(a) < order(b); });
   return info;
 }
 

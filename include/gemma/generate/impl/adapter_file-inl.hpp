@@ -11,12 +11,11 @@
 #include <utility>
 #include <vector>
 
-#include "gemma/base/bytes.hpp"
-#include "gemma/base/float16.hpp"
 #include "gemma/formats/gguf.hpp"
 #include "gemma/formats/tensor.hpp"
 #include "gemma/formats/tfl_container.hpp"
 #include "gemma/generate/gguf_binding.hpp"
+#include "gemma/generate/impl/mediapipe_tiles-inl.hpp"
 #include "gemma/generate/mediapipe_bin.hpp"
 #include "gemma/model/family.hpp"
 
@@ -124,14 +123,8 @@ inline Result<AdapterFile> read_gguf_adapter(gguf::File gguf) {
   return file;
 }
 
-/// Reads MediaPipe's LoRA file: binary16 in the tiles of mediapipe_tiles-inl.hpp, whatever its table says
-/// of types and shapes.
-///
-/// Files of MediaPipe 0.10.21, at ranks 4, 8 and 16, have the factors of q, k and v in such tiles, with
-/// inputs / 4 outermost. Of `post` (the output of the attention) its converter takes the numbers of
-/// A^T and B^T, one after the other, for those of A and B, and tiles what comes out: the base model's own
-/// matrix it transposes before that, these two it does not. Here they are put back in order, so that the
-/// adapter does what it was trained to do.
+/// Reads MediaPipe's LoRA file: binary16 in tiles, whatever its table says of types and shapes. Of the
+/// output of the attention, right and left are exchanged, and the numbers rearranged: see untile_halves().
 class MediapipeAdapter {
  public:
   static Result<AdapterFile> read(tfl::File tfl) {
@@ -195,15 +188,8 @@ class MediapipeAdapter {
                                          std::to_string(bytes) + " for " + std::to_string(rows) + " x " +
                                          std::to_string(cols) + " numbers of float16, in fours");
     }
-    auto numbers = std::make_shared<std::vector<float>>(rows * cols);
-    for (std::size_t r = 0; r < rows; ++r) {
-      for (std::size_t c = 0; c < cols; ++c) {
-        const std::size_t tiled = (c / 4 * (rows / 4) + r / 4) * 16 + c % 4 * 4 + r % 4;
-        const std::size_t place = r * cols + c;
-        (*numbers)[output ? place % rows * cols + place / rows : place] =
-            half_to_float(load_le<std::uint16_t>(found->data.data() + 2 * tiled));
-      }
-    }
+    auto numbers = std::make_shared<const std::vector<float>>(
+        mediapipe::detail::untile_halves(found->data.data(), rows, cols, output));
     TensorView tensor;
     tensor.name = own;
     tensor.shape = {cols, rows};
