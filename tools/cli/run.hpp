@@ -41,7 +41,7 @@ inline int run(const RunOptions& o) {
   check(o.generate);
   const gemma::Model model = o.engine.load();
   const std::vector<TokenId> prompt = prompt_of(o, model);
-  gemma::Session session(model, o.engine.session_options());
+  gemma::Session session(model, o.engine.session_options(model));
   Interrupt interrupt(session);
   gemma::GenerateOptions options = o.generate;
   gemma::GenerateResult result;
@@ -118,6 +118,7 @@ inline void add_run(CLI::App& app, Action& action) {
   auto o = std::make_shared<RunOptions>();
   o->engine.add_to(*sub);
   o->engine.add_two_pass_head(*sub);
+  o->engine.lora.add_to(*sub);
   CLI::Option_group* prompt = sub->add_option_group("prompt", "what to continue (one of)");
   add_text(*prompt, "--prompt", o->prompt, "the text itself");
   add_text(*prompt, "--prompt-file", o->prompt_file, "a file with the text; - is standard input");
@@ -133,6 +134,7 @@ inline void add_run(CLI::App& app, Action& action) {
       "Examples:\n"
       "  gemma run model.gguf --prompt 'Once upon a time' --max-tokens 100\n"
       "  gemma run model.gguf --chat --prompt 'Name three rivers.' --temperature 0\n"
+      "  gemma run model.gguf --prompt 'Once upon a time' --lora style.gguf --lora names:0.5\n"
       "  gemma run model.gguf --prompt-file story.txt --seed 7 --stop $'\\n\\n' --json");
   sub->callback([o, &action] { action = [o] { return run(*o); }; });
 }
