@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <random>
 #include <string>
 #include <thread>
 #include <tuple>
@@ -563,5 +564,46 @@ TEST_CASE("what MediaPipe's converter wrote comes out as what went in") {
       for (std::size_t c = 0; c < 8; ++c) wrong += b[r * 8 + c] != rule(r, c);
     }
     CHECK(wrong == 0);
+  }
+}
+
+TEST_CASE("a mutated adapter is refused or runs") {
+  const FloatModel f("gemma3_swa");
+  const TestLora lora(f.model, {4, false, false, 9});
+  const TempFolder folder;
+  lora.write_peft(folder);
+  const std::string config = file_text(folder.path("adapter_config.json"));
+  const std::string tensors = file_text(folder.path("adapter_model.safetensors"));
+  const std::vector<std::uint8_t> files[] = {lora.gguf(), lora.mediapipe().build(), {config.begin(), config.end()},
+                                             {tensors.begin(), tensors.end()}};
+  Session session(f.model, options_with({}));
+  for (std::size_t kind = 0; kind < 4; ++kind) {
+    CAPTURE(kind);
+    std::mt19937 random(11);
+    std::size_t ran = 0, refused = 0;
+    for (std::size_t i = 0; i < 400; ++i) {
+      std::vector<std::uint8_t> mutant = files[kind];
+      for (std::size_t changes = 1 + random() % 3; changes > 0; --changes) {
+        const std::uint8_t values[] = {0, 1, 0x7F, 0xFF, static_cast<std::uint8_t>(random())};
+        mutant[random() % (std::min)(mutant.size(), std::size_t{8000})] = values[random() % 5];
+      }
+      folder.write("adapter_config.json", config);
+      folder.write("adapter_model.safetensors", tensors);
+      if (kind >= 2) {
+        folder.write(kind == 2 ? "adapter_config.json" : "adapter_model.safetensors", {mutant.begin(), mutant.end()});
+      }
+      const Result<Adapter> adapter = kind < 2 ? try_load_adapter_bytes(mutant, "mutant", f.model)
+                                               : try_load_adapter(folder.path(), f.model);
+      if (!adapter || !session.try_set_adapters({{*adapter}})) {
+        ++refused;
+        continue;
+      }
+      // Numbers may have become too large.
+      const auto logits = session.try_logits(Span<const TokenId>(kText.data(), 3));
+      CHECK((logits.ok() || logits.error().code() == ErrorCode::format));
+      ++ran;
+    }
+    CHECK(ran > 0);
+    CHECK(refused > 0);
   }
 }

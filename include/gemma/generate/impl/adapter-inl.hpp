@@ -283,7 +283,8 @@ GEMMA_INLINE Result<AdapterInfo> try_read_adapter_info(const std::string& path) 
 GEMMA_INLINE bool is_adapter(const std::string& path) {
   const std::string folder = detail::peft_folder(path);
   const auto holds = [&](const char* name) { return path_kind(folder + "/" + name) == PathKind::file; };
-  const bool peft = holds("adapter_config.json") && !holds("config.json");
+  const bool peft =
+      (holds("adapter_config.json") || holds("adapter_model.safetensors")) && !holds("config.json");
   if (path_kind(path) == PathKind::folder) return peft;
   const Result<MappedFile> file = MappedFile::open(path);
   if (!file) return false;
