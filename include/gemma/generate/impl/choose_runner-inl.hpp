@@ -70,6 +70,11 @@ inline Error opencl_refused(const std::string& sentence, const std::string& reme
                "the OpenCL backend cannot be used: " + sentence + "; " + remedy);
 }
 
+inline Error opencl_without_adapters() {
+  return opencl_refused("adapters are applied on the CPU only",
+                        "choose the CPU, or merge the adapters into the weights of the model");
+}
+
 #if defined(GEMMA_OPENCL)
 
 inline OpenClRunnerOptions opencl_options(const CpuOptions& cpu, const OpenClOptions& options) {
@@ -243,7 +248,11 @@ inline Result<ChosenRunner> choose_device(const Model& model, const SessionOptio
 
 inline Result<ChosenRunner> choose_runner(const Model& model, const SessionOptions& options) {
   std::string reason = "asked for";
-  if (options.backend != Backend::cpu && model.max_resident_bytes() != 0) {
+  const bool adapters = !options.adapters.empty();
+  if (adapters && options.backend == Backend::opencl) return opencl_without_adapters();
+  if (adapters && options.backend == Backend::automatic) {
+    reason = "adapters are applied on the CPU only";
+  } else if (options.backend != Backend::cpu && model.max_resident_bytes() != 0) {
     reason = "max_resident_bytes is set, and only the CPU reads weights from the file as it goes";
     if (options.backend == Backend::opencl) {
       return opencl_refused(reason, "load the model without it, or choose the CPU");

@@ -87,6 +87,7 @@ GEMMA_INLINE MemoryPlan plan_memory(const Model& model, const SessionOptions& op
   if (cpu.paging.release) plan.weights = (std::min)(plan.weights, cpu.paging.bytes);
   plan.kv_cache = KvCache::bytes(model.config(), cpu.context, cpu.batch, cpu.kv_type);
   plan.scratch = cpu_scratch_bytes(model.config(), cpu);
+  for (const SessionAdapter& a : options.adapters) plan.weights += a.adapter.bytes();
   return plan;
 }
 
@@ -171,6 +172,7 @@ GEMMA_INLINE Result<Session> Session::create(const Model& model, const SessionOp
 #if defined(GEMMA_OPENCL)
   session.devices_ = std::move(chosen.devices);
 #endif
+  if (!options.adapters.empty()) GEMMA_TRY(session.try_set_adapters(options.adapters));
   return session;
 }
 
@@ -223,6 +225,18 @@ GEMMA_INLINE void Session::reset() {
   runner_->reset();
   history_.clear();
   unread_.clear();
+}
+
+GEMMA_INLINE Status Session::try_set_adapters(std::vector<SessionAdapter> adapters) {
+  if (!adapters.empty() && options_.backend == Backend::opencl) return detail::opencl_without_adapters();
+  auto table = std::make_shared<LowRankTable>();
+  for (const SessionAdapter& a : adapters) {
+    GEMMA_TRY(a.adapter.add_to(model_.weights(), a.scale, *table));
+  }
+  GEMMA_TRY(runner_->set_adapters(std::move(table)));
+  options_.adapters = std::move(adapters);
+  reset();
+  return {};
 }
 
 GEMMA_INLINE Status Session::check_ids(Span<const TokenId> ids) const {
