@@ -237,6 +237,29 @@ TEST_CASE("a session changes its adapters, and begins anew") {
   }
 }
 
+TEST_CASE("a clone has the adapters, and a saved session asks for the same ones") {
+  const FloatModel f("gemma3_swa");
+  const Adapter a = from_gguf(TestLora(f.model, {4, true, false, 1}), f.model);
+  const Adapter b = from_gguf(TestLora(f.model, {4, true, false, 2}), f.model);
+  Session session(f.model, options_with({{a}}));
+  read(session, 24);
+  const TempFolder folder;
+  session.save(folder.path("state"));
+  Session copy = session.clone();
+  CHECK(copy.adapters().size() == 1);
+  const std::vector<TokenId> next = {7};
+  const std::vector<float> want = session.logits(Span<const TokenId>(next));
+  CHECK(copy.logits(Span<const TokenId>(next)) == want);
+  Session restored(f.model, options_with({{a}}));
+  restored.restore(folder.path("state"));
+  CHECK(restored.logits(Span<const TokenId>(next)) == want);
+  for (const std::vector<SessionAdapter>& others :
+       {std::vector<SessionAdapter>{}, std::vector<SessionAdapter>{{b}}, std::vector<SessionAdapter>{{a, 0.5f}}}) {
+    restored.set_adapters(others);
+    CHECK_CONTAINS(restored.try_restore(folder.path("state")).error().message(), "other adapters");
+  }
+}
+
 TEST_CASE("quantised weights keep their own rounding, and the adapter is added in float32") {
   // To the head, whose inputs and outputs can be seen.
   for (const char* name : {"gemma1_mqa", "gemma3_gqa4"}) {
