@@ -334,8 +334,8 @@ TEST_CASE("adapters are the CPU's work: it takes over, and stays") {
   CHECK(fixture.runner.description() == "opencl: Fake 9000");
   CHECK(fixture.cpus_made == 0);
 
-  const std::vector<float> numbers(tiny.floats.weights().layers[0].q.cols + tiny.floats.weights().layers[0].q.rows);
   const gemma::WeightMatrix& q = tiny.floats.weights().layers[0].q;
+  const std::vector<float> numbers(q.cols + gemma::simd::low_rank_floats(1, q.rows));
   gemma::LowRank low_rank;
   low_rank.a.data = reinterpret_cast<const std::uint8_t*>(numbers.data());
   low_rank.a.rows = 1;

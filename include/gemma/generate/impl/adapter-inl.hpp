@@ -206,35 +206,44 @@ class AdapterLoader {
       return wrong(f.b.name, "gives " + std::to_string(m.rows) + " outputs, but '" + m.name + "' of " +
                                  model_.path() + " has " + std::to_string(matrix->rows));
     }
-    GEMMA_TRY_ASSIGN(const float* a, decode(f.a, false));
-    GEMMA_TRY_ASSIGN(const float* b, decode(f.b, true));
+    std::vector<float> a(m.rank * m.cols);
+    GEMMA_TRY(decode(f.a, [&](std::size_t r, std::size_t c) -> float& { return a[r * m.cols + c]; }));
+    constexpr std::size_t kRows = simd::kLowRankRows;
+    std::vector<float> b(simd::low_rank_floats(m.rank, m.rows));
+    GEMMA_TRY(decode(f.b, [&](std::size_t r, std::size_t c) -> float& {
+      return b[(r / kRows * m.rank + c) * kRows + r % kRows];
+    }));
     LowRank low_rank;
-    low_rank.a.data = reinterpret_cast<const std::uint8_t*>(a);
+    low_rank.a.data = reinterpret_cast<const std::uint8_t*>(keep(std::move(a)));
     low_rank.a.rows = m.rank;
     low_rank.a.cols = m.cols;
     low_rank.a.row_bytes = m.cols * sizeof(float);
-    low_rank.b = b;
+    low_rank.b = keep(std::move(b));
     low_rank.outputs = m.rows;
     low_rank.scale = m.scale;
     data_.parts.push_back({place.layer, place.matrix, low_rank});
     return {};
   }
 
-  /// All numbers of a factor as floats, row by row or column by column.
-  Result<const float*> decode(const TensorView& tensor, bool transposed) {
+  /// All numbers of a factor as floats, each to place(row, column).
+  template <class Place>
+  Status decode(const TensorView& tensor, const Place& place) const {
     const WeightMatrix m = matrix_of(tensor);
-    std::vector<float> numbers(m.rows * m.cols);
     std::vector<float> row(m.cols);
     for (std::size_t r = 0; r < m.rows; ++r) {
       quant::decode_row(m, r, row.data());
       for (std::size_t c = 0; c < m.cols; ++c) {
         if (!std::isfinite(row[c])) return wrong(tensor.name, "holds a value that is not a number");
-        numbers[transposed ? c * m.rows + r : r * m.cols + c] = row[c];
+        place(r, c) = row[c];
       }
     }
+    return {};
+  }
+
+  const float* keep(std::vector<float> numbers) {
     data_.bytes += numbers.size() * sizeof(float);
     data_.numbers.push_back(std::move(numbers));
-    return static_cast<const float*>(data_.numbers.back().data());
+    return data_.numbers.back().data();
   }
 
   Error wrong(const std::string& tensor, const std::string& what) const {
