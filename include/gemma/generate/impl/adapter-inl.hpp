@@ -162,29 +162,27 @@ inline Result<AdapterInfo> describe(const AdapterFile& file) {
   return info;
 }
 
-}  // namespace detail
-
 /// Compares a file with a model, and takes its numbers.
 class AdapterLoader {
  public:
-  static Result<Adapter> load(const detail::AdapterFile& file, const Model& model) {
+  static Result<Adapter> load(const AdapterFile& file, const Model& model) {
     AdapterLoader loader(file, model);
     if (file.family && *file.family != model.config().family) {
       return Error(ErrorCode::invalid_argument,
                    file.path + ": was made for " + family_name(*file.family) + ", but " + model.path() + " is " +
                        family_name(model.config().family));
     }
-    GEMMA_TRY_ASSIGN(loader.data_.info, detail::describe(file));
+    GEMMA_TRY_ASSIGN(loader.data_.info, describe(file));
     for (const AdaptedMatrix& m : loader.data_.info.matrices) GEMMA_TRY(loader.add(m));
     return Adapter(std::make_shared<const Adapter::Data>(std::move(loader.data_)));
   }
 
  private:
-  AdapterLoader(const detail::AdapterFile& file, const Model& model) : file_(file), model_(model) {}
+  AdapterLoader(const AdapterFile& file, const Model& model) : file_(file), model_(model) {}
 
   Status add(const AdaptedMatrix& m) {
-    const detail::AdapterFactors& f = file_.factors.at(m.name);
-    const detail::MatrixPlace place = *detail::place_of(m.name);
+    const AdapterFactors& f = file_.factors.at(m.name);
+    const MatrixPlace place = *place_of(m.name);
     const WeightMatrix* matrix = place.in(model_.weights());
     const std::size_t layers = model_.config().layers.size();
     if (matrix == nullptr) {
@@ -251,10 +249,12 @@ class AdapterLoader {
                               ErrorCode::invalid_argument);
   }
 
-  const detail::AdapterFile& file_;
+  const AdapterFile& file_;
   const Model& model_;
   Adapter::Data data_;
 };
+
+}  // namespace detail
 
 GEMMA_INLINE Status Adapter::add_to(const Weights& weights, float scale, LowRankTable& table) const {
   if (!std::isfinite(scale)) {
@@ -275,13 +275,13 @@ GEMMA_INLINE Status Adapter::add_to(const Weights& weights, float scale, LowRank
 
 GEMMA_INLINE Result<Adapter> try_load_adapter(const std::string& path, const Model& model) {
   GEMMA_TRY_ASSIGN(const detail::AdapterFile file, detail::read_adapter(path));
-  return AdapterLoader::load(file, model);
+  return detail::AdapterLoader::load(file, model);
 }
 
 GEMMA_INLINE Result<Adapter> try_load_adapter_bytes(Bytes bytes, const std::string& name,
                                                     const Model& model) {
   GEMMA_TRY_ASSIGN(const detail::AdapterFile file, detail::read_adapter_bytes(bytes, name));
-  return AdapterLoader::load(file, model);
+  return detail::AdapterLoader::load(file, model);
 }
 
 GEMMA_INLINE Result<AdapterInfo> try_read_adapter_info(const std::string& path) {

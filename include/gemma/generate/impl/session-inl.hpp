@@ -45,9 +45,10 @@ inline bool all_finite(Span<const float> x, bool or_minus_infinity = false) {
   return largest < kInfinity;
 }
 
-inline Error not_numbers(const std::string& path) {
-  return Error(ErrorCode::format, path + ": what the model computes are not numbers; its weights are "
-                                         "damaged: get the file again");
+inline Error not_numbers(const std::string& path, bool adapted) {
+  const char* why = adapted ? "its weights or its adapters are damaged, or a scale is too large"
+                            : "its weights are damaged: get the file again";
+  return Error(ErrorCode::format, path + ": what the model computes are not numbers; " + why);
 }
 
 /// How many of the largest logits decide what is drawn; 0: all may.
@@ -199,7 +200,7 @@ GEMMA_INLINE Status Session::forward(Span<const TokenId> ids, const Outputs& out
   GEMMA_TRY(runner_->forward(ids, checked));
   if (finite) return {};
   reset();
-  return detail::not_numbers(model_.path());
+  return detail::not_numbers(model_.path(), !adapters_.empty());
 }
 
 GEMMA_INLINE Status Session::check_generates() const {
