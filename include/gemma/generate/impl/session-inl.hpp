@@ -296,7 +296,7 @@ GEMMA_INLINE Result<std::vector<float>> Session::try_embed(Span<const TokenId> i
   const double length = options.normalise && squares > 0.0 ? std::sqrt(squares) : 1.0;
   std::vector<float> embedding;
   for (const double value : sum) embedding.push_back(static_cast<float>(value / length));
-  if (!detail::all_finite(Span<const float>(embedding))) return detail::not_numbers(model_.path());
+  if (!detail::all_finite(Span<const float>(embedding))) return detail::not_numbers(model_.path(), !adapters_.empty());
   return embedding;
 }
 
