@@ -49,6 +49,7 @@ int parse_and_run(std::vector<std::string> arguments) {
   cli::add_embed(app, action);
   cli::add_bench(app, action);
   cli::add_info(app, action);
+  cli::add_convert(app, action);
   cli::add_quantize(app, action);
   cli::add_devices(app, action);
   if (arguments.size() <= 1) {

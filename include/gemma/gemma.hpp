@@ -12,6 +12,7 @@
 #include "gemma/backend/cpu.hpp"            // the model, to run
 #include "gemma/generate/model.hpp"         // load()
 #include "gemma/generate/session.hpp"       // generate()
+#include "gemma/generate/generation.hpp"    // generate_async()
 #include "gemma/build_info.hpp"
 #if !defined(GEMMA_DECLARATIONS_ONLY)       // bodies throughout: include these where you need them
 #include "gemma/quant/registry.hpp"         // number formats

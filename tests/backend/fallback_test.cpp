@@ -80,6 +80,23 @@ class FailingRunner final : public Runner {
     cpu_->rewind(before);
     return Error(failure_.code, "the device is lost");
   }
+  Result<std::vector<gemma::DrawnToken>> draw_greedily(TokenId first, std::size_t steps) override {
+    std::vector<gemma::DrawnToken> drawn;
+    const std::size_t before = cpu_->position();
+    for (std::size_t step = 0; step < steps; ++step) {
+      const TokenId id = step == 0 ? first : drawn.back().id;
+      Outputs one;
+      one.logit_rows = 1;
+      one.logits = [&](std::size_t, Span<float> logits) {
+        const TokenId next = gemma::greedy_token(logits);
+        drawn.push_back({next, logits[static_cast<std::size_t>(next)]});
+      };
+      GEMMA_TRY(cpu_->forward(Span<const TokenId>(&id, 1), one));
+    }
+    if (forwards_++ != failure_.at) return drawn;
+    cpu_->rewind(before);
+    return Error(failure_.code, "the device is lost");
+  }
   void rewind(std::size_t position) override { cpu_->rewind(position); }
   void reset() override { cpu_->reset(); }
   std::size_t position() const override { return cpu_->position(); }
@@ -354,4 +371,36 @@ TEST_CASE("adapters are the CPU's work: it takes over, and stays") {
   CHECK(fixture.runner.remark() == "adapters were set, which are applied on the CPU");
   REQUIRE(fixture.runner.set_adapters(nullptr).ok());
   CHECK(fixture.runner.description() == "cpu");
+}
+
+TEST_CASE("a device that fails while it draws several tokens is replaced, and nothing is drawn twice") {
+  const TinyModel tiny;
+  const auto plain = make_cpu(tiny).value();
+  Record ignored;
+  const std::vector<TokenId> want = write_greedily(*plain, ignored);
+  for (const std::size_t at : {std::size_t{1}, std::size_t{2}, kNever}) {
+    CAPTURE(at);
+    Failure failure;
+    failure.at = at;
+    Fixture fixture(tiny, failure);
+    TokenId next = -1;
+    Outputs outputs;
+    outputs.logit_rows = 1;
+    outputs.logits = [&](std::size_t, Span<float> row) { next = gemma::greedy_token(row); };
+    REQUIRE(fixture.runner.forward(kPrompt, outputs).ok());
+    std::vector<TokenId> ids = {next};
+    while (ids.size() < kSteps) {
+      const auto drawn = fixture.runner.draw_greedily(ids.back(), 3);
+      REQUIRE(drawn.ok());
+      for (const gemma::DrawnToken& token : *drawn) ids.push_back(token.id);
+      if (!drawn->empty()) continue;
+      const TokenId last = ids.back();
+      REQUIRE(fixture.runner.forward(Span<const TokenId>(&last, 1), outputs).ok());
+      ids.push_back(next);
+    }
+    ids.resize(kSteps);
+    CHECK(ids == want);
+    CHECK(fixture.cpus_made == (at == kNever ? 0 : 1));
+    CHECK((fixture.runner.description() == "cpu") == (at != kNever));
+  }
 }

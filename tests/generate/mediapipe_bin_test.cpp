@@ -237,6 +237,38 @@ TEST_CASE("a weight file writes the text of the same weights in a GGUF file") {
   });
 }
 
+TEST_CASE("converted to GGUF, integers stay what they are, and only their scales are rounded") {
+  const TempFolder folder;
+  for_every_style([&](const Model& source, const MediapipeStyle& style) {
+    write(folder, "m.bin", MediapipeFile(source, style).builder.build());
+    const Model model = load(folder.path("m.bin"));
+    REQUIRE(quantize(model, keep_scheme(), folder.path("m.gguf")).ok());
+    const Model converted = load(folder.path("m.gguf"));
+    double worst = 0.0;
+    for (const std::string& name : model.source().gguf_names()) {
+      const WeightMatrix a = matrix_of(*model.source().find_tensor(name));
+      const WeightMatrix b = matrix_of(*converted.source().find_tensor(name));
+      if (a.row_scale == nullptr) continue;
+      const bool zeros = a.row_zero != nullptr;
+      const DType want = a.type == DType::I4 ? (zeros ? DType::Q4_1 : DType::Q4_0)
+                                             : (zeros ? DType::F16 : DType::Q8_0);
+      CHECK(b.type == want);
+      std::vector<float> x(a.cols), y(a.cols);
+      for (std::size_t r = 0; r < a.rows; ++r) {
+        quant::decode_row(a, r, x.data());
+        quant::decode_row(b, r, y.data());
+        for (std::size_t c = 0; c < a.cols; ++c) {
+          // Of Q4_1, scale times code and minimum are rounded one by one.
+          const double both = double{a.row_scale[r]} * (15 + 8 + std::abs(zeros ? double{a.row_zero[r]} : 0.0));
+          const double allowed = want == DType::Q4_1 ? both : std::abs(double{x[c]});
+          worst = (std::max)(worst, std::abs(double{x[c]} - double{y[c]}) - allowed / 2048);
+        }
+      }
+    }
+    CHECK(worst <= 127 * 3e-8);  // half of the smallest step of halves
+  });
+}
+
 TEST_CASE("weights for CPUs are used in place, those for GPUs are laid out anew with progress") {
   const TempFolder folder;
   const Model source = golden("gemma3_swa");

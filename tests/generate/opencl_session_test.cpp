@@ -157,6 +157,78 @@ TEST_CASE("a session's last layers can run on a device, and its first ones on th
   CHECK(automatic.backend_reason() == "gpu_layers is 0");
 }
 
+TEST_CASE("tokens that a device draws without waiting are those it draws one by one") {
+  const TempFolder folder;
+  const SessionOptions options = options_of(Backend::opencl, folder);
+  if (!has_device(options)) {
+    MESSAGE("skipped: no OpenCL device here");
+    return;
+  }
+  const gemma::Model model = tiny();
+  Session single(model, options);
+  GenerateOptions one = greedy();
+  one.max_tokens = 1000;  // to the end of the context
+  const gemma::GenerateResult want = single.generate(prompt(), {}, one);
+  CHECK(want.stop == gemma::StopReason::context_full);
+  for (const std::size_t steps : {2u, 3u, 7u, 1000u}) {
+    CAPTURE(steps);
+    Session session(model, options);
+    GenerateOptions together = one;
+    together.steps_per_sync = steps;
+    CHECK(session.generate(prompt(), {}, together).ids == want.ids);
+    // Ends in the midst of what was drawn together are no matter for what follows.
+    session.reset();
+    together.max_tokens = 11;
+    std::size_t pieces = 0;
+    std::vector<TokenId> ids = session.generate(prompt(), [&](std::string_view) {
+      return ++pieces < 5;
+    }, together).ids;
+    CHECK(ids.size() < 11);
+    while (ids.size() < 40) {
+      const std::vector<TokenId> more = session.generate("", {}, together).ids;
+      ids.insert(ids.end(), more.begin(), more.end());
+    }
+    CHECK(ids == std::vector<TokenId>(want.ids.begin(), want.ids.begin() + static_cast<std::ptrdiff_t>(ids.size())));
+  }
+}
+
+TEST_CASE("a device's session is cloned, saved and restored by reading its tokens again") {
+  const TempFolder folder;
+  const SessionOptions options = options_of(Backend::opencl, folder);
+  if (!has_device(options)) {
+    MESSAGE("skipped: no OpenCL device here");
+    return;
+  }
+  const gemma::Model model = tiny();
+  Session session(model, options);
+  session.generate(prompt(), {}, greedy());
+  Session copy = session.clone();
+  CHECK(copy.backend() == session.backend());
+  CHECK(copy.history() == session.history());
+  CHECK(copy.position() == session.position());
+  session.save(folder.path("state"));
+  CHECK(session.metrics().memory.total() == model.plan(options).opencl.total());
+
+  Session cpu(model, options_of(Backend::cpu, folder));
+  cpu.restore(folder.path("state"));
+  const std::vector<TokenId> want = session.generate("", {}, greedy()).ids;
+  CHECK(want.size() == 16);
+  CHECK(copy.generate("", {}, greedy()).ids == want);
+  CHECK(cpu.generate("", {}, greedy()).ids == want);
+  cpu.save(folder.path("state"));  // with keys and values, which a device does not take
+  copy.restore(folder.path("state"));
+  CHECK(copy.history() == cpu.history());
+  CHECK(copy.generate("", {}, greedy()).ids == cpu.generate("", {}, greedy()).ids);
+
+  gemma::LoadOptions bounded;
+  bounded.max_resident_bytes = 100000000;
+  const gemma::Model limited = gemma::load(data_path("tiny-gemma3.gguf"), bounded);
+  CHECK(Session::create(limited, options).error().code() == ErrorCode::backend);
+  SessionOptions automatic = options;
+  automatic.backend = Backend::automatic;
+  CHECK(Session(limited, automatic).backend() == "cpu");
+}
+
 TEST_CASE("the automatic choice says how long each takes, and what it chose") {
   const TempFolder folder;
   SessionOptions options = options_of(Backend::automatic, folder);

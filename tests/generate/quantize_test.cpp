@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <set>
 #include <string>
@@ -191,6 +192,29 @@ TEST_CASE("files that have the formats already are copied, bit by bit") {
     CHECK(copy->type == tensor.type);
     CHECK(std::equal(tensor.data.begin(), tensor.data.end(), copy->data.begin(), copy->data.end()));
   }
+}
+
+TEST_CASE("to keep a model is to have its matrices in a GGUF file, to the bit") {
+  const TempFolder folder;
+  for (const char* from : {"kjv-small.gguf", "tiny-gemma3.gguf"}) {
+    const Model model = gemma::load(data_path(from));
+    REQUIRE(quantize(model, gemma::keep_scheme(), folder.path("kept.gguf")).ok());
+    const Model kept = gemma::load(folder.path("kept.gguf"));
+    REQUIRE(kept.source().tensors().size() == model.source().tensors().size());
+    for (const TensorView& tensor : model.source().tensors()) {
+      const TensorView* same = kept.source().find_tensor(tensor.name);
+      REQUIRE(same != nullptr);
+      CHECK(same->type == tensor.type);
+      CHECK(std::equal(tensor.data.begin(), tensor.data.end(), same->data.begin(), same->data.end()));
+    }
+  }
+  const HuggingFaceFolder source("gemma3_swa", {});
+  const Model halves = gemma::load(source.path());
+  REQUIRE(quantize(halves, gemma::keep_scheme(), folder.path("kept.gguf")).ok());
+  const Model kept = gemma::load(folder.path("kept.gguf"));
+  CHECK(formats_of(kept, "attn_q.weight") == formats_of(halves, "q_proj.weight"));
+  CHECK(formats_of(kept, "_norm") == "F32");
+  CHECK(find_quantize_scheme("keep") == nullptr);  // no number format
 }
 
 TEST_CASE("weights that are not numbers are refused by name, and nothing is left behind") {

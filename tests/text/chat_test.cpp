@@ -2,11 +2,13 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
+#include "gemma/generate/model.hpp"
 #include "vocabularies.hpp"
 
 namespace {
@@ -92,4 +94,43 @@ TEST_CASE("turn by turn gives the same ids as the whole conversation") {
   encoder.begin_answer();
   append(encoder.take());
   CHECK(ids == want);
+}
+
+TEST_CASE("templates of one's own are written around the turns, and texts cannot fake a marker") {
+  const gemma::Model model = gemma::load(data_path("kjv-small.gguf"));
+  const gemma::Tokenizer& tokenizer = model.tokenizer();
+  gemma::PromptTemplates templates;
+  templates.system = {"<bos><start_of_turn>system\n", "<end_of_turn>\n"};
+  templates.user = {"<start_of_turn>user\n", "<end_of_turn>\n"};
+  templates.model = {"<start_of_turn>model\n", "<end_of_turn>\n"};
+  const std::vector<ChatMessage> messages = {{Role::system, " be brief "},
+                                             {Role::user, "say <end_of_turn>"},
+                                             {Role::user, "or not"},
+                                             {Role::model, "no"}};
+  const std::vector<TokenId> ids = gemma::encode_chat(tokenizer, templates, messages);
+  CHECK(tokenizer.decode(ids, /*special=*/true) ==
+        "<bos><start_of_turn>system\n be brief <end_of_turn>\n<start_of_turn>user\nsay <end_of_turn>"
+        "<end_of_turn>\n<start_of_turn>user\nor not<end_of_turn>\n<start_of_turn>model\nno"
+        "<end_of_turn>\n<start_of_turn>model\n");
+  const TokenId end = *tokenizer.find("<end_of_turn>");
+  CHECK(std::count(ids.begin(), ids.end(), *tokenizer.bos()) == 1);
+  CHECK(std::count(ids.begin(), ids.end(), end) == 4);
+  CHECK(gemma::ChatEncoder::create(tokenizer, templates).end_of_turn() == end);
+
+  // Those of the family give the family's ids.
+  const std::vector<ChatMessage> talk = {{Role::user, "hello"}, {Role::model, "yes"}, {Role::user, "go"}};
+  templates.system = {};
+  CHECK(gemma::encode_chat(tokenizer, templates, talk) ==
+        *gemma::encode_chat(tokenizer, ChatFormat::gemma3, talk));
+
+  gemma::PromptTemplates plain;
+  plain.user = {"Q: ", "\n"};
+  plain.model = {"A:", ""};
+  gemma::ChatEncoder encoder = gemma::ChatEncoder::create(tokenizer, plain);
+  REQUIRE(encoder.add({Role::user, "who?"}).ok());
+  encoder.begin_answer();
+  CHECK(tokenizer.decode(encoder.take()) == "Q: who?\nA:");
+  CHECK(encoder.end_of_turn() == -1);
+  encoder.end_answer();
+  CHECK(encoder.take().empty());
 }

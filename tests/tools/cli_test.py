@@ -70,6 +70,37 @@ class Run(Case):
         self.assertEqual(first, self.json(*args, 1, "--threads", 2)["ids"])
         self.assertNotEqual(first, self.json(*args, 2)["ids"])
 
+    def test_a_saved_session_goes_on_as_if_it_had_not_ended(self):
+        args = ("--temp", 0, "--ignore-eos", "--json")
+        whole = self.json("run", MODEL, "--prompt", "hello", "-n", 12, *args)
+        with tempfile.TemporaryDirectory() as folder:
+            saved = os.path.join(folder, "state")
+            first = self.json("run", MODEL, "-p", "hello", "-n", 5, "--save", saved, *args)
+            rest = self.json("run", MODEL, "--restore", saved, "-n", 7, *args)
+            self.assertEqual(first["ids"] + rest["ids"], whole["ids"])
+            more = self.json("run", MODEL, "--restore", saved, "-p", "you", "-n", 1, *args)
+            self.assertNotIn(2, more["prompt_ids"])
+            turn = self.json("run", MODEL, "--restore", saved, "-p", "you", "--chat", "-n", 1, *args)
+            fresh = self.json("run", MODEL, "-p", "you", "--chat", "-n", 1, *args)
+            self.assertEqual(turn["prompt_ids"][-len(fresh["prompt_ids"]) + 1:], fresh["prompt_ids"][1:])
+            self.assertIn(turn["prompt_ids"][0], fresh["prompt_ids"][2:-1])  # <end_of_turn>
+            with open(saved, "r+b") as file:
+                file.seek(100)
+                file.write(b"x")
+            self.fails(1, "damaged", "run", MODEL, "--restore", saved)
+            self.fails(1, "not a saved session", "run", MODEL, "--restore", MODEL)
+        self.fails(2, "--restore", "run", MODEL)
+
+    def test_memory_limits_are_kept_or_explained(self):
+        args = ("run", MODEL, "--prompt-ids", self.IDS, "-n", 4, "--ignore-eos", "--temp", 0, "--ctx", 32)
+        small = self.json(*args, "--json", "--batch", 8, "--max-resident", "1400KB", "--weights", "map")
+        self.assertEqual(small["ids"], self.json(*args, "--json", "--weights", "map")["ids"])
+        self.assertIn("max_resident_bytes", small["backend_reason"])
+        self.fails(1, "weights 0.2 MB + KV cache", *args, "--memory-limit", "400KB")
+        self.fails(1, "max_resident_bytes is 0.1 MB", *args, "--max-resident", "100KB")
+        self.fails(1, "the weights alone", *args, "--memory-limit", "100KB")
+        self.fails(2, "--memory-limit", *args, "--memory-limit", "much")
+
     def test_full_context(self):
         result = self.json("run", MODEL, "--prompt-ids", self.IDS, "--ctx", 8, "--ignore-eos", "--json")
         self.assertEqual(result["stop"], "context_full")
@@ -368,6 +399,15 @@ class Quantize(Case):
             falling = [sizes[kind] for kind in ("f32", "f16", "q8_0", "q5_0", "q4_0")]
             self.assertEqual(falling, sorted(falling, reverse=True))
 
+    def test_converting_keeps_every_number(self):
+        with tempfile.TemporaryDirectory() as folder:
+            out = os.path.join(folder, "out.gguf")
+            done = self.json("convert", MODEL, out, "--json")
+            self.assertEqual(done["type"], "keep")
+            self.assertEqual(done["bytes_before"], done["bytes_after"])
+            args = ("--ids", self.IDS)
+            self.assertEqual(self.json("logits", out, *args)["positions"], self.json("logits", MODEL, *args)["positions"])
+
     def test_an_existing_file_is_kept_unless_forced(self):
         with tempfile.TemporaryDirectory() as folder:
             out = os.path.join(folder, "out.gguf")
@@ -395,6 +435,12 @@ class Help(Case):
         self.assertEqual(result["context"], 64)
         self.assertIn("tokenizer", self.out("info", MODEL).decode())
         self.assertEqual(self.json("devices", "--json")["default"], "cpu")
+
+    def test_info_says_whether_memory_suffices(self):
+        for limit, word in (("100KB", "refused"), ("1GB", "suffices")):
+            shown = self.out("info", MODEL, "--ctx", 64, "--memory-limit", limit).decode()
+            self.assertIn(word, next(line for line in shown.splitlines() if "memory limit" in line))
+        self.assertNotIn("memory limit", self.out("info", MODEL).decode())
 
     def test_help_and_version(self):
         self.assertIn(b"gemma.hpp", self.out("--version"))

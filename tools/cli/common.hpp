@@ -263,15 +263,17 @@ struct EngineOptions {
   std::string access = "auto";
   std::optional<std::size_t> gpu_layers;
   LoraOptions lora;
+  std::uint64_t max_resident = 0;
+  std::uint64_t memory_limit = 0;
 
   /// `context_default`: what --ctx 0 means.
   void add_to(CLI::App& app,
               const std::string& context_default = "the model's, at most 4096") {
     add_model(app);
-    app.add_option("--threads", threads, "threads; 0: as many as the machine runs at once")
+    app.add_option("-t,--threads", threads, "threads; 0: as many as the machine runs at once")
         ->capture_default_str()
         ->check(CLI::Range(0, 1024));
-    app.add_option("--ctx", context, "positions of the context; 0: " + context_default)
+    app.add_option("-c,--ctx", context, "positions of the context; 0: " + context_default)
         ->capture_default_str()
         ->check(whole_number());
     app.add_option("--batch", batch, "prompt tokens processed at a time")
@@ -306,10 +308,19 @@ struct EngineOptions {
                    "quarter of the memory suffices")
         ->check(CLI::IsMember({"auto", "map", "memory"}))
         ->capture_default_str();
+    app.add_option("--max-resident", max_resident,
+                   "memory that weights, KV cache and activations may take, such as 500MB: what does not "
+                   "fit is read from the file again and again (slower; CPU only)")
+        ->transform(CLI::AsSizeValue(true));
+    app.add_option("--memory-limit", memory_limit,
+                   "refuse, with a table, what would take more memory than this, such as 2GB")
+        ->transform(CLI::AsSizeValue(true));
   }
 
   gemma::Model load() const {
     gemma::LoadOptions options;
+    options.max_resident_bytes = max_resident;
+    options.memory_limit = memory_limit;
     if (access == "map") options.access = gemma::FileAccess::map;
     if (access == "memory") options.access = gemma::FileAccess::memory;
     return load_model(model, options);

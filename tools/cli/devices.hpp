@@ -101,9 +101,7 @@ inline Json devices_json(const DevicesOptions&) {
 #endif
 
 inline std::string megabytes(const Json& bytes) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.1f MB", bytes.get<double>() / 1e6);
-  return text;
+  return gemma::megabytes(bytes.get<std::uint64_t>());
 }
 
 /// ", fp16, sub-groups": what a device can do that not all can.

@@ -68,8 +68,13 @@ inline Json info_json(const InfoOptions& o, const gemma::Model& model) {
     if (!gemma::KvCache::check_type(c, type)) continue;
     gemma::SessionOptions options = o.engine.session_options();
     options.kv_type = type;
-    memory[gemma::simd::kv_type_name(type)] = memory_json(gemma::plan_memory(model, options));
+    memory[gemma::simd::kv_type_name(type)] = memory_json(model.plan(options).cpu);
   }
+#if defined(GEMMA_OPENCL)
+  if (o.engine.backend != "cpu") {
+    memory["opencl"] = memory_json(model.plan(o.engine.session_options()).opencl);
+  }
+#endif
   const Json backend = chosen_backend(o.engine, model);
   const gemma::Tokenizer& t = model.tokenizer();
   Json tokenizer = {{"kind", t.kind() == gemma::TokenizerKind::merges ? "ranked merges"
@@ -98,6 +103,8 @@ inline Json info_json(const InfoOptions& o, const gemma::Model& model) {
           {"chat_remark", model.chat_format_remark()},
           {"context", context},
           {"memory", memory},
+          {"memory_limit", o.engine.memory_limit},
+          {"memory_needed", model.plan(o.engine.session_options()).cpu.total()},
           {"backend", backend["default"]},
           {"backend_reason", backend["reason"]}};
 }
@@ -149,9 +156,14 @@ inline void print_info(const Json& i) {
   if (!text(i["chat_remark"]).empty()) std::cout << "chat: " << text(i["chat_remark"]) << '\n';
   std::cout << "memory at a context of " << i["context"] << ", by type of the KV cache\n";
   for (const auto& [name, plan] : i["memory"].items()) {
-    std::cout << "  " << name << ": weights " << megabytes(plan["weights"]) << ", KV cache "
+    std::cout << "  " << (name == "opencl" ? "of an OpenCL device" : name) << ": weights " << megabytes(plan["weights"]) << ", KV cache "
               << megabytes(plan["kv_cache"]) << ", scratch " << megabytes(plan["scratch"])
               << ", total " << megabytes(plan["total"]) << '\n';
+  }
+  if (i["memory_limit"] != 0) {
+    const bool fits = i["memory_needed"] <= i["memory_limit"];
+    std::cout << "memory limit: " << megabytes(i["memory_limit"]) << ", "
+              << (fits ? "which suffices" : "too little, so a session would be refused") << '\n';
   }
   std::cout << "backend: " << text(i["backend"]) << ", " << text(i["backend_reason"]) << '\n';
 }

@@ -1,4 +1,4 @@
-// gemma quantize: a model in other number formats.
+// gemma quantize and gemma convert: a model as GGUF, in other number formats or its own.
 #pragma once
 
 #include <gemma/generate/quantize.hpp>
@@ -55,7 +55,8 @@ inline int quantize(const QuantizeArguments& a) {
     line.update(p.step, p.done / 1000000, p.total / 1000000);
     return !stop.hit();
   };
-  const gemma::QuantizeScheme& scheme = *gemma::find_quantize_scheme(a.scheme);
+  const gemma::QuantizeScheme* named = gemma::find_quantize_scheme(a.scheme);
+  const gemma::QuantizeScheme& scheme = named != nullptr ? *named : gemma::keep_scheme();
   const auto start = std::chrono::steady_clock::now();
   const gemma::QuantizeReport report = gemma::quantize(model, scheme, a.out, options).value();
   line.clear();
@@ -72,6 +73,32 @@ inline int quantize(const QuantizeArguments& a) {
   return 0;
 }
 
+inline void add_files(CLI::App& app, QuantizeArguments& a) {
+  app.add_option("MODEL", a.model,
+                 "a GGUF file, a weight file of MediaPipe (.bin) or a Hugging Face folder")
+      ->required();
+  app.add_option("OUT", a.out, "the GGUF file to write")->required();
+  app.add_option("--threads", a.threads, "threads; 0: as many as the machine runs at once")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 1024));
+  app.add_flag("--force", a.force, "replace OUT if it exists");
+  app.add_flag("--json", a.json, "print JSON");
+}
+
+inline void add_convert(CLI::App& app, Action& action) {
+  CLI::App* sub = app.add_subcommand("convert", "Write any model as GGUF, rounding nothing");
+  auto a = std::make_shared<QuantizeArguments>();
+  a->scheme = "keep";
+  add_files(*sub, *a);
+  sub->footer(
+      "Numbers stay as they are. Only integers with a scale for each row, as in MediaPipe's files, get\n"
+      "blocks that GGUF has: the integers are the same, their scales are rounded to 16-bit floats.\n"
+      "`gemma quantize` makes smaller files. Examples:\n"
+      "  gemma convert gemma-2b-it-gpu-int8.bin gemma-2b-it.gguf\n"
+      "  gemma convert gemma-3-1b-it/ gemma-3-1b-it-bf16.gguf");
+  sub->callback([a, &action] { action = [a] { return quantize(*a); }; });
+}
+
 inline void add_quantize(CLI::App& app, Action& action) {
   CLI::App* sub = app.add_subcommand("quantize", "Write a model as GGUF in another number format");
   auto a = std::make_shared<QuantizeArguments>();
@@ -86,17 +113,11 @@ inline void add_quantize(CLI::App& app, Action& action) {
     if (gemma::find_quantize_scheme(text) != nullptr) return {};
     return "'" + text + "' is not a number format to write; there are " + names;
   };
-  sub->add_option("MODEL", a->model, "a GGUF file, a weight file of MediaPipe (.bin) or a Hugging Face folder")->required();
-  sub->add_option("OUT", a->out, "the GGUF file to write")->required();
+  add_files(*sub, *a);
   sub->add_option("--type", a->scheme, "number format; see below")
       ->check(CLI::Validator(find_fault, ""))
       ->capture_default_str();
-  sub->add_option("--threads", a->threads, "threads; 0: as many as the machine runs at once")
-      ->capture_default_str()
-      ->check(CLI::Range(0, 1024));
   sub->add_flag("--pure", a->pure, "the same format for every matrix, the embedding too");
-  sub->add_flag("--force", a->force, "replace OUT if it exists");
-  sub->add_flag("--json", a->json, "print JSON");
   sub->footer(list +
               "\nThe best source is the original, in 16 or 32 bits. Examples:\n"
               "  gemma quantize gemma-3-1b-it/ gemma-3-1b-it-q4_k_m.gguf\n"

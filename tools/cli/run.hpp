@@ -14,20 +14,29 @@ struct RunOptions {
   bool chat = false;
   bool json = false;
   bool quiet = false;
+  std::string save;
+  std::string restore;
 };
 
-/// The ids to read: as given, or the prompt's, in a turn with --chat.
-inline std::vector<TokenId> prompt_of(const RunOptions& o, const gemma::Model& model) {
+/// The ids to read: as given, or the prompt's, in a turn with --chat. `first`: nothing was read before.
+inline std::vector<TokenId> prompt_of(const RunOptions& o, const gemma::Model& model, bool first) {
   if (o.prompt_ids) return *o.prompt_ids;
+  if (!o.prompt && !o.prompt_file) return {};
   const std::string text = o.prompt_file ? read_file(*o.prompt_file) : *o.prompt;
   if (o.chat) {
     remark_on_chat_format(model);
-    return gemma::encode_chat(model.tokenizer(), model.chat_format(),
-                              {{gemma::Role::user, text}})
-        .value();
+    gemma::ChatEncoder encoder =
+        gemma::ChatEncoder::create(model.tokenizer(), model.chat_format()).value();
+    if (!first) {
+      encoder.take();  // BOS
+      encoder.end_answer();
+    }
+    encoder.add({gemma::Role::user, text}).value();
+    encoder.begin_answer();
+    return encoder.take();
   }
   gemma::EncodeOptions encode;
-  encode.bos = model.tokenizer().add_bos();
+  encode.bos = first && model.tokenizer().add_bos();
   return model.tokenizer().encode(text, encode);
 }
 
@@ -39,10 +48,23 @@ inline void check(const gemma::GenerateOptions& options) {
 
 inline int run(const RunOptions& o) {
   check(o.generate);
+  if (o.restore.empty() && !o.prompt && !o.prompt_file && !o.prompt_ids) {
+    throw UsageError("one of --prompt, --prompt-file and --prompt-ids is required, or --restore");
+  }
   const gemma::Model model = o.engine.load();
-  const std::vector<TokenId> prompt = prompt_of(o, model);
+  const std::vector<TokenId> prompt = prompt_of(o, model, o.restore.empty());
   gemma::Session session(model, o.engine.session_options(model));
   Interrupt interrupt(session);
+  if (!o.restore.empty()) {
+    ProgressLine progress("tokens");
+    session
+        .try_restore(o.restore,
+                     [&](const gemma::Progress& p) {
+                       progress.update("reading the session again", p.done, p.total);
+                       return true;
+                     })
+        .value();
+  }
   gemma::GenerateOptions options = o.generate;
   gemma::GenerateResult result;
   {
@@ -60,6 +82,7 @@ inline int run(const RunOptions& o) {
         },
         options);
   }
+  if (!o.save.empty()) session.save(o.save);
   if (o.json) {
     Json json = {{"text", result.text},
                  {"ids", result.ids},
@@ -90,9 +113,9 @@ inline int run(const RunOptions& o) {
 
 inline void add_sampling(CLI::App& app, gemma::GenerateOptions& o) {
   gemma::SamplerOptions& s = o.sampler;
-  app.add_option("--max-tokens", o.max_tokens, "tokens to write at most")
+  app.add_option("-n,--max-tokens", o.max_tokens, "tokens to write at most")
       ->capture_default_str()->check(whole_number());
-  app.add_option("--temperature", s.temperature, "0 is greedy; higher is bolder")
+  app.add_option("--temperature,--temp", s.temperature, "0 is greedy; higher is bolder")
       ->capture_default_str();
   app.add_option("--top-k", s.top_k, "keep the K likeliest tokens; 0: all")
       ->capture_default_str()->check(whole_number());
@@ -111,6 +134,9 @@ inline void add_sampling(CLI::App& app, gemma::GenerateOptions& o) {
                  "with --temperature 0: guess so many tokens from earlier text and check them at "
                  "once; the text stays the same, and comes faster where it repeats itself; 0: none")
       ->capture_default_str()->check(CLI::Range(0, 7));
+  app.add_option("--steps-per-sync", o.steps_per_sync,
+                 "with --temperature 0 on a GPU: tokens drawn before the host waits for them")
+      ->capture_default_str()->check(CLI::Range(1, 64));
 }
 
 inline void add_run(CLI::App& app, Action& action) {
@@ -120,14 +146,18 @@ inline void add_run(CLI::App& app, Action& action) {
   o->engine.add_two_pass_head(*sub);
   o->engine.lora.add_to(*sub);
   CLI::Option_group* prompt = sub->add_option_group("prompt", "what to continue (one of)");
-  add_text(*prompt, "--prompt", o->prompt, "the text itself");
+  add_text(*prompt, "-p,--prompt", o->prompt, "the text itself");
   add_text(*prompt, "--prompt-file", o->prompt_file, "a file with the text; - is standard input");
   CLI::Option* ids = add_ids(*prompt, "--prompt-ids", o->prompt_ids,
                              "token ids, read exactly as given: 2,105,…");
-  prompt->require_option(1);
+  prompt->require_option(0, 1);
   add_sampling(*sub, o->generate);
   sub->add_flag("--chat", o->chat, "put the prompt into a user's turn of the model's format")
       ->excludes(ids);
+  sub->add_option("--save", o->save,
+                  "afterwards write what was read and written to this file, to go on from");
+  sub->add_option("--restore", o->restore,
+                  "go on from a file that --save wrote with this model; a prompt may follow");
   sub->add_flag("--json", o->json, "print one JSON object instead");
   sub->add_flag("--quiet", o->quiet, "no closing line with rates");
   sub->footer(
@@ -135,7 +165,9 @@ inline void add_run(CLI::App& app, Action& action) {
       "  gemma run model.gguf --prompt 'Once upon a time' --max-tokens 100\n"
       "  gemma run model.gguf --chat --prompt 'Name three rivers.' --temperature 0\n"
       "  gemma run model.gguf --prompt 'Once upon a time' --lora style.gguf --lora names:0.5\n"
-      "  gemma run model.gguf --prompt-file story.txt --seed 7 --stop $'\\n\\n' --json");
+      "  gemma run model.gguf --prompt-file story.txt --seed 7 --stop $'\\n\\n' --json\n"
+      "  gemma run model.gguf --prompt-file book.txt --max-tokens 0 --save book.session\n"
+      "  gemma run model.gguf --restore book.session --prompt 'The end'");
   sub->callback([o, &action] { action = [o] { return run(*o); }; });
 }
 

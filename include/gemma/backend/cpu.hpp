@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 
 #include "gemma/backend/runner.hpp"
@@ -12,6 +13,13 @@
 #include "gemma/simd/kernels.hpp"
 
 GEMMA_NAMESPACE_BEGIN
+
+/// Of weights in a mapped file, how many may be in memory, and how the system is told.
+struct WeightPaging {
+  std::uint64_t bytes = 0;                   ///< at most, but for pages at the ends of matrices
+  std::function<void(Bytes)> release;        ///< these are not needed for now; not set: no limit
+  std::function<void(Bytes)> will_need = {}; ///< these are needed next; may be unset
+};
 
 /// What a runner on the CPU holds, and how it works.
 struct CpuOptions {
@@ -22,7 +30,11 @@ struct CpuOptions {
   /// Finds the largest logits in two passes (see two_pass_head-inl.hpp): the same answer, for about
   /// 0.6 bytes of memory per weight of the head.
   bool two_pass_head = false;
+  WeightPaging paging = {};  ///< not together with two_pass_head
 };
+
+/// The least that WeightPaging::bytes can be for these weights: the largest layer, and some rows.
+std::uint64_t least_paged_bytes(const Weights& weights);
 
 /// A sequence on the CPU. Refers to config and weights, which must outlive it.
 Result<std::unique_ptr<Runner>> create_cpu_runner(const Config& config, const Weights& weights,

@@ -27,6 +27,8 @@ class FallbackRunner final : public Runner {
 
   /// Fails if the device does and the CPU cannot take over; the sequence is then as it was.
   Status forward(Span<const TokenId> ids, const Outputs& outputs) override;
+  /// If the device fails the CPU takes over, and nothing is drawn.
+  Result<std::vector<DrawnToken>> draw_greedily(TokenId first, std::size_t steps) override;
   void rewind(std::size_t position) override;
   void reset() override;
   /// Adapters are the CPU's work: if there are any, it takes over, and stays.
@@ -37,9 +39,16 @@ class FallbackRunner final : public Runner {
   std::size_t max_batch() const override { return runner_->max_batch(); }
   std::string description() const override { return runner_->description(); }
   std::string remark() const override { return remark_; }
+  /// Only of the CPU's, once it has taken over; so is kv_cache().
+  Result<std::unique_ptr<Runner>> clone() const override {
+    return make_cpu_ ? std::unique_ptr<Runner>() : runner_->clone();
+  }
+  KvCache* kv_cache() override { return runner_->kv_cache(); }
+  void resume(std::size_t position) override { runner_->resume(position); }
 
  private:
   Result<std::unique_ptr<Runner>> make_caught_up();
+  void take_over(std::unique_ptr<Runner> cpu, const std::string& failure);
 
   std::unique_ptr<Runner> runner_;  ///< the device's, later the CPU's
   MakeRunner make_cpu_;             ///< empty once the CPU has taken over

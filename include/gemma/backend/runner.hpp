@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "gemma/base/error.hpp"
 #include "gemma/base/span.hpp"
@@ -13,6 +14,8 @@
 #include "gemma/model/low_rank.hpp"
 
 GEMMA_NAMESPACE_BEGIN
+
+class KvCache;
 
 /// Receives the logits [V] after the index-th token of a batch; they are valid during the call.
 using LogitsSink = std::function<void(std::size_t index, Span<float> logits)>;
@@ -41,6 +44,12 @@ struct Outputs {
   ResidualSink residual;
 };
 
+/// A token, and the logit that it was the largest by: NaN if there is any among them.
+struct DrawnToken {
+  TokenId id;   ///< the first of equals
+  float logit;  ///< as the last matrix product gives it
+};
+
 /// A sequence on one device: its KV cache and scratch memory. Not for two threads at once.
 class Runner {
  public:
@@ -48,7 +57,13 @@ class Runner {
 
   /// Appends `ids` (1 to max_batch() of them, each in [0, V), position() + size <= context()).
   virtual Status forward(Span<const TokenId> ids, const Outputs& outputs) = 0;
-  /// Forgets the tokens from `position` on, which were among those of the last forward().
+  /// Appends `first`, then the likeliest token after it, and so on, `steps` in all or as many as the
+  /// backend does at once, and waits only for the last: what is likeliest after each. Fewer than
+  /// context() − position() steps. Empty: this backend must be asked token by token.
+  virtual Result<std::vector<DrawnToken>> draw_greedily(TokenId /*first*/, std::size_t /*steps*/) {
+    return std::vector<DrawnToken>();
+  }
+  /// Forgets the tokens from `position` on, which were among those of the last forward() or draw_greedily().
   virtual void rewind(std::size_t position) = 0;
   /// Forgets the sequence.
   virtual void reset() = 0;
@@ -68,6 +83,14 @@ class Runner {
   virtual std::size_t max_batch() const = 0;  ///< tokens per forward()
   /// "cpu", or "opencl: " and the device.
   virtual std::string description() const = 0;
+  /// A runner that has read the same tokens, and shares all memory that neither changes. Null: this
+  /// backend has none; another runner must read them again.
+  virtual Result<std::unique_ptr<Runner>> clone() const { return std::unique_ptr<Runner>(); }
+  /// The keys and values of the tokens read, if they lie in this machine's memory; else null.
+  virtual KvCache* kv_cache() { return nullptr; }
+  /// Goes on after the first `position` tokens of a sequence whose keys and values were put into
+  /// kv_cache().
+  virtual void resume(std::size_t /*position*/) {}
   /// What happened to it since it was made; empty: nothing.
   virtual std::string remark() const { return {}; }
 };

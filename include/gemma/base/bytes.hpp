@@ -23,6 +23,11 @@ T load_le(const std::uint8_t* p) {
   return value;
 }
 
+/// Those of a text, in place.
+inline Bytes bytes_of(std::string_view text) {
+  return Bytes(reinterpret_cast<const std::uint8_t*>(text.data()), text.size());
+}
+
 /// A cursor over bytes that refuses to read past the end. Each read names what it was reading, so
 /// that the error of a truncated file says it: "FILE: truncated at offset 24 while reading the
 /// tensor count: 8 bytes needed, 3 left".

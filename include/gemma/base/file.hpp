@@ -62,12 +62,16 @@ class MappedFile {
 
   /// Asks the system to read these bytes ahead; a hint, which may do nothing.
   void advise_willneed(std::size_t offset, std::size_t length) const;
+  /// The same for a part of bytes(); what is none is left alone.
+  void advise_willneed(Bytes part) const;
   /// Lets go of the memory of these bytes, if the file is mapped; touched again, they are read again.
   void advise_dontneed(std::size_t offset, std::size_t length) const;
   /// The same for a part of bytes(); what is none is left alone.
   void advise_dontneed(Bytes part) const;
 
  private:
+  bool holds(Bytes part) const;
+
   struct Release {
     std::size_t size = 0;
     bool mapped = false;

@@ -44,6 +44,8 @@ class Folder {
   std::string unsupported_type(const std::string& name) const;
   /// Bytes of all files.
   std::uint64_t file_bytes() const;
+  /// The files themselves.
+  const std::vector<MappedFile>& mappings() const { return files_; }
   /// The files that were opened, in the order of their names.
   std::vector<std::string> paths() const;
 

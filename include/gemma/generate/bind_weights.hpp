@@ -10,8 +10,10 @@
 GEMMA_NAMESPACE_BEGIN
 
 /// All tensors the family needs, each of the shape the config demands; matrices stay in place.
-/// Errors name the file and the tensor, what was found and expected.
-Result<Weights> bind_weights(const TensorSource& source, const Config& config);
+/// With `let_go`, what reading the norms brought into memory around them is released again. Errors
+/// name the file and the tensor, what was found and expected.
+Result<Weights> bind_weights(const TensorSource& source, const Config& config,
+                             bool let_go = false);
 
 GEMMA_NAMESPACE_END
 

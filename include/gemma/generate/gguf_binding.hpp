@@ -68,6 +68,7 @@ class Source final : public ModelSource {
   std::vector<TokenId> stop_ids() const override;
   std::string chat_template() const override;
   void advise_dontneed(Bytes data) const override;
+  void advise_willneed(Bytes data) const override;
   const File* gguf_file() const override { return &file(); }
 
  private:

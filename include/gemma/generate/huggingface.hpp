@@ -50,6 +50,12 @@ class Source final : public ModelSource {
   Result<Vocabulary> read_vocabulary() const override;
   std::vector<TokenId> stop_ids() const override { return stop_ids_; }
   std::string chat_template() const override { return chat_template_; }
+  void advise_dontneed(Bytes data) const override {
+    for (const MappedFile& file : files_.mappings()) file.advise_dontneed(data);
+  }
+  void advise_willneed(Bytes data) const override {
+    for (const MappedFile& file : files_.mappings()) file.advise_willneed(data);
+  }
 
  private:
   Source(std::string path, safetensors::Folder files)

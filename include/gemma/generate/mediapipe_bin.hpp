@@ -52,6 +52,7 @@ class Source final : public ModelSource {
   std::vector<TokenId> stop_ids() const override;
   std::string chat_template() const override { return {}; }
   void advise_dontneed(Bytes data) const override;
+  void advise_willneed(Bytes data) const override;
   bool holds_copies() const override { return tiled_; }
 
  private:

@@ -27,6 +27,7 @@ GEMMA_NAMESPACE_BEGIN
 namespace detail {
 class PackedWeights;
 }
+struct SessionOptions;
 
 /// What loading tells, and how it takes the weights.
 struct LoadOptions {
@@ -34,6 +35,13 @@ struct LoadOptions {
   /// How to have the weights. Unless it is `map`, a CPU that multiplies packed weights faster
   /// (quant/packed.hpp) gets those of a quantised model instead of a copy of the file.
   FileAccess access = FileAccess::fastest;
+  /// Bytes that weights, KV cache and activations may take in all, of each session; 0: no limit. If the
+  /// weights do not fit besides, they stay in the file, layers stream in and out of memory as they are
+  /// used, and sessions run on the CPU. The tokenizer and the program itself come on top.
+  std::uint64_t max_resident_bytes = 0;
+  /// Bytes that a session may take by plan(), all weights counted; 0: no limit. Loading a model, or
+  /// making a session, that would take more is refused.
+  std::uint64_t memory_limit = 0;
   /// Of files that must be laid out anew: MediaPipe's for GPUs. Step "load", in bytes.
   ProgressFn progress = {};
 };
@@ -62,6 +70,15 @@ class Model {
   /// float16.
   simd::KvType default_kv_type() const;
 
+  /// Memory that a session would take, before it is taken.
+  MemoryPlans plan(const SessionOptions& options) const;
+  /// Likewise, with SessionOptions as they are by default.
+  MemoryPlans plan() const;
+  /// LoadOptions::max_resident_bytes.
+  std::uint64_t max_resident_bytes() const { return data_->max_resident_bytes; }
+  /// LoadOptions::memory_limit.
+  std::uint64_t memory_limit() const { return data_->memory_limit; }
+
   /// Seconds that loading took.
   double load_seconds() const { return data_->load_seconds; }
 
@@ -84,10 +101,12 @@ class Model {
     ChatFormat chat_format;
     std::string chat_remark;
     double load_seconds;
+    std::uint64_t max_resident_bytes;
+    std::uint64_t memory_limit;
   };
   explicit Model(std::shared_ptr<const Data> data) : data_(std::move(data)) {}
 
-  static Result<Bound> bind(std::shared_ptr<const ModelSource> source);
+  static Result<Bound> bind(std::shared_ptr<const ModelSource> source, bool let_go = false);
   static Result<Model> create(const std::string& path, Bound bound, const LoadOptions& options,
                               Clock::time_point start);
 

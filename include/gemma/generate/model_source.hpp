@@ -35,6 +35,8 @@ class TensorSource {
   }
   /// Added to stored RMSNorm weights to get the gains: 1 where files hold g − 1.
   virtual float norm_offset() const { return 0.0f; }
+  /// Lets go of the memory of these bytes of a tensor, which will hardly be read again soon; a hint.
+  virtual void advise_dontneed(Bytes /*data*/) const {}
 };
 
 /// An open model: one file, or a folder of several.
@@ -58,8 +60,8 @@ class ModelSource : public TensorSource {
   virtual std::vector<TokenId> stop_ids() const = 0;
   /// The Jinja template of conversations; empty if there is none.
   virtual std::string chat_template() const = 0;
-  /// Lets go of the memory of these bytes of a tensor, which will hardly be read again; a hint.
-  virtual void advise_dontneed(Bytes /*data*/) const {}
+  /// Asks the system to read these bytes of a tensor ahead; a hint.
+  virtual void advise_willneed(Bytes /*data*/) const {}
   /// Whether tensors lie in memory already, laid out anew, and not in the file's bytes.
   virtual bool holds_copies() const { return false; }
   /// The GGUF file, if it is one; else null.

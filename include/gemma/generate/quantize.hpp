@@ -35,11 +35,17 @@ struct QuantizeScheme {
   std::uint32_t file_type;  ///< as "general.file_type" says it
 };
 
-/// All schemes, from the largest files to the smallest.
+/// All schemes that are formats, from the largest files to the smallest.
 Span<const QuantizeScheme> quantize_schemes();
 
 /// Null if there is none of that name, in any case; "q4_k_s" is q4_k, "q5_k_s" is q5_k.
 const QuantizeScheme* find_quantize_scheme(const std::string& name);
+
+/// "keep", for converting files: matrices in formats that GGUF has stay as they are, to the bit. Of integers
+/// with a scale for each row, as in MediaPipe's files, the integers stay: 8 bits become Q8_0, 4 bits
+/// Q4_0 (Q4_1 with zero points), and the scale is rounded to a half; 8 bits with zero points become
+/// F16.
+const QuantizeScheme& keep_scheme();
 
 /// How quantize() works, whatever the scheme.
 struct QuantizeOptions {

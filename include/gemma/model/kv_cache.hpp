@@ -10,22 +10,25 @@
 #include <utility>
 #include <vector>
 
-#include "gemma/base/aligned.hpp"
+#include "gemma/base/shared_array.hpp"
 #include "gemma/model/config.hpp"
 #include "gemma/simd/kernels.hpp"
 
 GEMMA_NAMESPACE_BEGIN
 
 /// Per layer two arrays [capacity, K·d]; position p lies in slot p % capacity. Layers that read
-/// another's keys and values have none.
+/// another's keys and values have none. Copies share the arrays until make_own().
 class KvCache {
  public:
   /// The arrays of one layer, of the cache's type.
   struct Layer {
-    AlignedArray<std::uint8_t> keys;    ///< [capacity, K·d], after norm and RoPE
-    AlignedArray<std::uint8_t> values;  ///< [capacity, K·d]
+    SharedArray<std::uint8_t> keys;    ///< [capacity, K·d], after norm and RoPE
+    SharedArray<std::uint8_t> values;  ///< [capacity, K·d]
     std::size_t capacity = 0;           ///< positions; 0: another layer's are read
     std::size_t row_bytes = 0;          ///< of one position
+
+    /// Where the bytes of a position begin in both arrays.
+    std::size_t offset(std::size_t position) const { return position % capacity * row_bytes; }
   };
 
   KvCache() = default;
@@ -42,8 +45,8 @@ class KvCache {
       made.capacity = layer.kv_layer == i ? capacity(layer, context, batch) : 0;
       made.row_bytes = simd::kv_bytes(type, layer.kv_heads * layer.head_dim);
       const std::size_t size = made.capacity * made.row_bytes;
-      GEMMA_TRY_ASSIGN(made.keys, AlignedArray<std::uint8_t>::create(size, "the KV cache"));
-      GEMMA_TRY_ASSIGN(made.values, AlignedArray<std::uint8_t>::create(size, "the KV cache"));
+      GEMMA_TRY_ASSIGN(made.keys, SharedArray<std::uint8_t>::create(size, "the KV cache"));
+      GEMMA_TRY_ASSIGN(made.values, SharedArray<std::uint8_t>::create(size, "the KV cache"));
       cache.layers_.push_back(std::move(made));
     }
     return cache;
@@ -62,8 +65,19 @@ class KvCache {
     return sum;
   }
 
-  Layer& layer(std::size_t index) { return layers_[index]; }  ///< of Config::layers
+  Layer& layer(std::size_t index) { return layers_[index]; }              ///< of Config::layers
+  const Layer& layer(std::size_t index) const { return layers_[index]; }  ///< likewise
   simd::KvType type() const { return type_; }                 ///< of all numbers in it
+
+  /// Makes arrays that copies share its own, to be written to; `position` positions are in use.
+  Status make_own(std::size_t position) {
+    for (Layer& layer : layers_) {
+      const std::size_t used = (std::min)(position, layer.capacity) * layer.row_bytes;
+      GEMMA_TRY(layer.keys.make_own(used, "the KV cache"));
+      GEMMA_TRY(layer.values.make_own(used, "the KV cache"));
+    }
+    return {};
+  }
 
   /// An error if heads are not whole blocks of a quantised type.
   static Status check_type(const Config& config, simd::KvType type) {

@@ -216,6 +216,7 @@ template <class F, class Ops, class Buffer>
 void run_blocks(Ops& ops, const Config& config, const Weights& weights,
                 const BlockBuffers<Buffer>& b) {
   for (std::size_t i = 0; i < config.layers.size(); ++i) {
+    ops.begin_layer(i);
     if constexpr (F::kAltUp) {
       altup_block<F>(ops, config, weights.layers[i], i, b);
     } else {

@@ -76,6 +76,26 @@ struct Weights {
   std::vector<WeightMatrix> altup_unembed;  ///< n − 1 of [D, D]: and back
 };
 
+/// visit_weights() for one layer.
+template <class AnyLayer, class OnMatrices, class OnNorm>
+void visit_layer(AnyLayer& l, const OnMatrices& on_matrices, const OnNorm& on_norm) {
+  using Matrix = std::remove_reference_t<decltype((l.q))>;
+  using List = std::vector<Matrix*>;
+  on_matrices(List{&l.q, &l.k, &l.v});
+  for (Matrix* m : {&l.attention_out, &l.gate, &l.up, &l.down, &l.ple_gate, &l.ple_out,
+                    &l.altup.router, &l.altup.predict, &l.altup.correct, &l.altup.laurel_left,
+                    &l.altup.laurel_right, &l.experts.router, &l.experts.gate_up,
+                    &l.experts.gate, &l.experts.up, &l.experts.down}) {
+    on_matrices(List{m});
+  }
+  for (auto* n : {&l.attention_norm, &l.q_norm, &l.k_norm, &l.post_attention_norm, &l.ffn_norm,
+                  &l.post_ffn_norm, &l.ple_norm, &l.altup.router_norm, &l.altup.correct_scale,
+                  &l.altup.laurel_norm, &l.experts.router_norm, &l.experts.dense_post_norm,
+                  &l.experts.norm, &l.experts.post_norm}) {
+    on_norm(*n);
+  }
+}
+
 /// Calls on_matrices(pointers to matrices that are multiplied with the same input) and on_norm(gains)
 /// for all weights; some are empty. EmbeddingGemma's dense modules, which are no part of the
 /// transformer, are left out. AnyWeights is Weights or const Weights.
@@ -90,21 +110,7 @@ void visit_weights(AnyWeights& w, const OnMatrices& on_matrices, const OnNorm& o
   for (Matrix& m : w.altup_unembed) on_matrices(List{&m});
   on_norm(w.output_norm);
   on_norm(w.ple_projection_norm);
-  for (auto& l : w.layers) {
-    on_matrices(List{&l.q, &l.k, &l.v});
-    for (Matrix* m : {&l.attention_out, &l.gate, &l.up, &l.down, &l.ple_gate, &l.ple_out,
-                      &l.altup.router, &l.altup.predict, &l.altup.correct, &l.altup.laurel_left,
-                      &l.altup.laurel_right, &l.experts.router, &l.experts.gate_up,
-                      &l.experts.gate, &l.experts.up, &l.experts.down}) {
-      on_matrices(List{m});
-    }
-    for (auto* n : {&l.attention_norm, &l.q_norm, &l.k_norm, &l.post_attention_norm, &l.ffn_norm,
-                    &l.post_ffn_norm, &l.ple_norm, &l.altup.router_norm, &l.altup.correct_scale,
-                    &l.altup.laurel_norm, &l.experts.router_norm, &l.experts.dense_post_norm,
-                    &l.experts.norm, &l.experts.post_norm}) {
-      on_norm(*n);
-    }
-  }
+  for (auto& l : w.layers) visit_layer(l, on_matrices, on_norm);
 }
 
 GEMMA_NAMESPACE_END

@@ -45,6 +45,7 @@ struct KernelSet {
   Kernel add_scaled;      ///< AltUp's prediction, one stream at a time
   Kernel altup_correct;   ///< AltUp's correction of a stream
   Kernel largest;         ///< the largest logit of each group's share
+  Kernel choose_token;    ///< the largest of these as the next token
   Kernel count_sizes;     ///< how many logits there are of each size
   Kernel collect_top;     ///< the largest logits, by these counts
   Kernel to_half;         ///< for matmul_mma

@@ -2,6 +2,7 @@
 #ifndef GEMMA_TEXT_CHAT_HPP_
 #define GEMMA_TEXT_CHAT_HPP_
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -37,6 +38,20 @@ struct ChatOptions {
   bool thinking = false;  ///< Gemma 4: let the model think before it answers
 };
 
+/// What stands before and after the text of a role's turns. Control tokens in it are recognised.
+struct PromptTemplate {
+  std::string prefix;  ///< "<start_of_turn>user\n"
+  std::string suffix;  ///< "<end_of_turn>\n"
+};
+
+/// A turn format of one's own, as MediaPipe's prompt templates are: nothing is added to it but BOS,
+/// and no white space is dropped.
+struct PromptTemplates {
+  PromptTemplate system;  ///< of Role::system
+  PromptTemplate user;    ///< of Role::user
+  PromptTemplate model;   ///< of Role::model; its prefix begins an answer
+};
+
 /// Writes a conversation turn by turn. The texts of the turns are plain text: no marker in them is
 /// ever taken for one, so that nobody can end a turn from within. Begins with exactly one BOS.
 class ChatEncoder {
@@ -44,6 +59,9 @@ class ChatEncoder {
   /// An error if the vocabulary lacks the format's markers.
   static Result<ChatEncoder> create(const Tokenizer& tokenizer, ChatFormat format,
                                     const ChatOptions& options = {});
+
+  /// With a turn format of one's own, in which roles may follow each other as they like.
+  static ChatEncoder create(const Tokenizer& tokenizer, const PromptTemplates& templates);
 
   /// Adds a whole turn. Errors: a system turn that is not the first or that the family lacks; two
   /// turns of one role in a row.
@@ -56,12 +74,13 @@ class ChatEncoder {
   /// The ids written since the last call.
   std::vector<TokenId> take();
 
-  /// The token that ends a turn.
+  /// The token that ends a turn; −1 if templates name none.
   TokenId end_of_turn() const { return close_; }
 
  private:
   explicit ChatEncoder(const Tokenizer& tokenizer) : tokenizer_(&tokenizer) {}
   void marker(TokenId id);
+  void with_markers(std::string_view text);
   void open_turn(std::string_view role);
   void close_turn();
   void flush();
@@ -69,6 +88,7 @@ class ChatEncoder {
   const Tokenizer* tokenizer_;
   ChatFormat format_ = ChatFormat::gemma3;
   ChatOptions options_;
+  std::optional<PromptTemplates> templates_;
   TokenId open_ = -1;
   TokenId close_ = -1;
   TokenId think_ = -1;
@@ -85,6 +105,10 @@ class ChatEncoder {
 Result<std::vector<TokenId>> encode_chat(const Tokenizer& tokenizer, ChatFormat format,
                                          const std::vector<ChatMessage>& messages,
                                          bool answer = true, const ChatOptions& options = {});
+
+/// The same with a turn format of one's own.
+std::vector<TokenId> encode_chat(const Tokenizer& tokenizer, const PromptTemplates& templates,
+                                 const std::vector<ChatMessage>& messages, bool answer = true);
 
 GEMMA_NAMESPACE_END
 

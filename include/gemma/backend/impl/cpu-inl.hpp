@@ -24,12 +24,13 @@ class CpuRunner final : public Runner {
     GEMMA_TRY_ASSIGN(CpuOps ops, CpuOps::create(config, options));
     std::unique_ptr<CpuRunner> runner(new CpuRunner(config, weights, options, std::move(ops)));
     GEMMA_TRY(runner->allocate());
+    runner->ops_.page(weights);
     if (options.two_pass_head) GEMMA_TRY(runner->ops_.make_two_pass_head(weights.head));
     return std::unique_ptr<Runner>(std::move(runner));
   }
 
   Status forward(Span<const TokenId> ids, const Outputs& outputs) override {
-    ops_.begin(ids.size(), position_);
+    GEMMA_TRY(ops_.begin(ids.size(), position_));
     visit_family(config_.family, [&](auto family) {
       run_layers<decltype(family)>(ops_, config_, weights_, ids, buffers_);
     });
@@ -39,6 +40,7 @@ class CpuRunner final : public Runner {
     }
     if (outputs.hidden) emit_hidden(ids.size(), outputs.hidden);
     emit_logits(ids.size(), outputs);
+    ops_.end();
     return {};
   }
 
@@ -54,6 +56,18 @@ class CpuRunner final : public Runner {
   std::size_t context() const override { return options_.context; }
   std::size_t max_batch() const override { return options_.batch; }
   std::string description() const override { return "cpu"; }
+
+  Result<std::unique_ptr<Runner>> clone() const override {
+    GEMMA_TRY_ASSIGN(CpuOps ops, CpuOps::create(config_, options_));
+    GEMMA_TRY(ops.share(ops_));
+    std::unique_ptr<CpuRunner> runner(new CpuRunner(config_, weights_, options_, std::move(ops)));
+    GEMMA_TRY(runner->allocate());
+    runner->ops_.page(weights_);
+    runner->position_ = position_;
+    return std::unique_ptr<Runner>(std::move(runner));
+  }
+  KvCache* kv_cache() override { return &ops_.kv_cache(); }
+  void resume(std::size_t position) override { position_ = position; }
 
  private:
   CpuRunner(const Config& config, const Weights& weights, const CpuOptions& options, CpuOps ops)
@@ -121,6 +135,10 @@ GEMMA_INLINE Result<std::unique_ptr<Runner>> create_cpu_runner(const Config& con
                                                                const Weights& weights,
                                                                const CpuOptions& options) {
   return detail::CpuRunner::create(config, weights, options);
+}
+
+GEMMA_INLINE std::uint64_t least_paged_bytes(const Weights& weights) {
+  return detail::WeightPager::least_bytes(weights);
 }
 
 GEMMA_INLINE std::uint64_t cpu_scratch_bytes(const Config& config, const CpuOptions& options) {

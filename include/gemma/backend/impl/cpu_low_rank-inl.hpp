@@ -19,6 +19,7 @@ namespace detail {
 /// A product, and what is added to it.
 struct CpuProduct : simd::MatmulArgs {
   Span<const LowRank> added;
+  std::size_t first_row = 0;  ///< of the matrix, where the product is with some of its rows only
 };
 
 /// The matrices of low rank of a session, and room for what they make of a batch.
@@ -26,13 +27,21 @@ class CpuLowRank {
  public:
   /// At most three matrices have their input in common.
   static constexpr std::size_t kTogether = 3;
+  static constexpr const char* kWhat = "what adapters add";
+
+  /// The same as `other`, with room of its own.
+  Status share(const CpuLowRank& other) {
+    GEMMA_TRY_ASSIGN(sums_, AlignedArray<float>::create(other.sums_.size(), kWhat));
+    table_ = other.table_;
+    return {};
+  }
 
   /// `table` may be null.
   Status set(std::shared_ptr<const LowRankTable> table, std::size_t batch) {
     AlignedArray<float> sums;
     if (table != nullptr && !table->empty()) {
-      GEMMA_TRY_ASSIGN(sums, AlignedArray<float>::create(
-                                 kTogether * table->largest_rank() * batch, "the adapters' sums"));
+      GEMMA_TRY_ASSIGN(
+          sums, AlignedArray<float>::create(kTogether * table->largest_rank() * batch, kWhat));
     } else {
       table = nullptr;
     }
@@ -97,9 +106,9 @@ class CpuLowRank {
       args.rank = part.low_rank->rank();
       args.rows = part.low_rank->outputs;
       args.tokens = product.x.tokens;
-      args.out = product.out;
+      args.out = product.out - product.first_row;
       args.out_stride = product.out_stride;
-      kernels.add_low_rank(args, row_begin, row_end);
+      kernels.add_low_rank(args, product.first_row + row_begin, product.first_row + row_end);
     }
   }
 

@@ -12,6 +12,7 @@
 #include "gemma/backend/cpu.hpp"
 #include "gemma/backend/impl/cpu_low_rank-inl.hpp"
 #include "gemma/backend/impl/two_pass_head-inl.hpp"
+#include "gemma/backend/impl/weight_pager-inl.hpp"
 #include "gemma/base/aligned.hpp"
 #include "gemma/base/threads.hpp"
 #include "gemma/model/experts.hpp"
@@ -60,12 +61,32 @@ class CpuOps {
     return ops;
   }
 
+  /// Goes on from where `other`, made with the same arguments, is. The KV cache is shared until one of
+  /// both begins a batch.
+  Status share(const CpuOps& other) {
+    kv_ = other.kv_;
+    GEMMA_TRY_ASSIGN(two_pass_head_, other.two_pass_head_.clone());
+    return low_rank_.share(other.low_rank_);
+  }
+
   /// Starts a batch of `tokens` at `position`.
-  void begin(std::size_t tokens, std::size_t position) {
+  Status begin(std::size_t tokens, std::size_t position) {
+    GEMMA_TRY(kv_.make_own(position));
     tokens_ = tokens;
     position_ = position;
     rope_.prepare(position, tokens);
+    return {};
   }
+
+  /// Takes weights from the file and lets go of them as options.paging says.
+  void page(const Weights& weights) { pager_ = WeightPager(weights, paging_); }
+
+  void begin_layer(std::size_t index) { pager_.enter(index); }
+
+  /// Ends what begin() started, the head included.
+  void end() { pager_.leave(); }
+
+  KvCache& kv_cache() { return kv_; }
 
   std::size_t tokens() const { return tokens_; }
 
@@ -121,9 +142,9 @@ class CpuOps {
     const LayerConfig& shape = config_->layers[layer_index];
     const std::size_t n = shape.kv_heads * shape.head_dim;
     for_each_token([&](std::size_t t) {
-      const std::size_t offset = (position_ + t) % layer.capacity * layer.row_bytes;
-      kernels_.store_kv(k + t * n, n, kv_.type(), layer.keys.data() + offset);
-      kernels_.store_kv(v + t * n, n, kv_.type(), layer.values.data() + offset);
+      const std::size_t offset = layer.offset(position_ + t);
+      kernels_.store_kv(k + t * n, n, kv_.type(), layer.keys.own_data() + offset);
+      kernels_.store_kv(v + t * n, n, kv_.type(), layer.values.own_data() + offset);
     });
   }
 
@@ -188,7 +209,15 @@ class CpuOps {
       two_pass_head_.multiply(product, top, *pool_, scratch_.data(), config_->final_softcap);
       return;
     }
-    run_products(h, &product, 1, rows);
+    pager_.enter(config_->layers.size());
+    const std::size_t slice = pager_.head_rows(w);
+    for (std::size_t row = 0; row < w.rows; row += slice) {
+      product.weights = rows_of(w, row, (std::min)(slice, w.rows - row));
+      product.out = logits + row;
+      product.first_row = row;
+      run_products(h, &product, 1, rows);
+      if (slice < w.rows) pager_.release(product.weights);
+    }
     if (config_->final_softcap == 0.0f) return;
     pool_->parallel_for(rows, [&](std::size_t row, std::size_t) {
       kernels_.softcap(config_->final_softcap, w.rows, logits + row * w.rows);
@@ -207,9 +236,11 @@ class CpuOps {
         quant::decode_row(embedding.type, row.data(), n, x + t * n);
       } else {
         quant::decode_row(embedding, id, x + t * n);
+        pager_.after_row(embedding, t);
       }
       kernels_.scale(factor, n, x + t * n);
     });
+    pager_.release(embedding);
   }
 
   void tanh(float* x, std::size_t n) {
@@ -267,10 +298,12 @@ class CpuOps {
       }
       const std::size_t id = static_cast<std::size_t>(ids[t]);
       quant::decode_row(table, id < table.rows ? id : 0, row.data());
+      pager_.after_row(table, t);
       kernels_.scale(factor, n, row.data());
       kernels_.add(row.data(), n, out);
       kernels_.scale(std::sqrt(0.5f), n, out);
     }
+    pager_.release(table);
   }
 
   /// predicted_o = streams_o + Σ_i mixing[o, i] · streams_i, for each token.
@@ -349,7 +382,8 @@ class CpuOps {
       : config_(&config),
         kernels_(simd::kernels()),
         pool_(std::make_unique<ThreadPool>(options.threads)),
-        rope_(config) {}
+        rope_(config),
+        paging_(options.paging) {}
 
   static void axpy(float factor, const float* x, std::size_t n, float* y) {
     for (std::size_t i = 0; i < n; ++i) y[i] += factor * x[i];
@@ -470,6 +504,8 @@ class CpuOps {
   AlignedArray<std::uint8_t> scratch_;
   TwoPassHead two_pass_head_;
   CpuLowRank low_rank_;
+  WeightPaging paging_;
+  WeightPager pager_;
   struct {
     AlignedArray<float> in;      ///< [T, D]
     AlignedArray<float> router;  ///< [T, E]

@@ -54,6 +54,14 @@ class OutputCounter {
   std::size_t hidden_ = 0;
 };
 
+inline std::string failure_of(const Runner& device, const Error& error) {
+  return device.description() + " failed in mid-generation (" + error.message() + ")";
+}
+
+inline Error cannot_continue(const std::string& failure, const Error& error) {
+  return Error(ErrorCode::backend, failure + ", and the CPU cannot continue: " + error.message());
+}
+
 }  // namespace detail
 
 GEMMA_INLINE Status FallbackRunner::forward(Span<const TokenId> ids, const Outputs& outputs) {
@@ -66,20 +74,40 @@ GEMMA_INLINE Status FallbackRunner::forward(Span<const TokenId> ids, const Outpu
   }
   const ErrorCode code = done.error().code();
   if (code != ErrorCode::backend && code != ErrorCode::out_of_memory) return done;
-  const std::string failure =
-      runner_->description() + " failed in mid-generation (" + done.error().message() + ")";
+  const std::string failure = detail::failure_of(*runner_, done.error());
   Result<std::unique_ptr<Runner>> cpu = make_caught_up();
   const Status again = cpu ? (*cpu)->forward(ids, counter.rest()) : Status(cpu.error());
-  if (!again) {
-    return Error(ErrorCode::backend,
-                 failure + ", and the CPU cannot continue: " + again.error().message());
+  if (!again) return detail::cannot_continue(failure, again.error());
+  take_over(*std::move(cpu), failure);
+  return {};
+}
+
+GEMMA_INLINE Result<std::vector<DrawnToken>> FallbackRunner::draw_greedily(TokenId first,
+                                                                           std::size_t steps) {
+  Result<std::vector<DrawnToken>> drawn = runner_->draw_greedily(first, steps);
+  if (!make_cpu_) return drawn;
+  if (drawn) {
+    for (std::size_t i = 0; i < drawn->size(); ++i) {
+      ids_.push_back(i == 0 ? first : (*drawn)[i - 1].id);
+    }
+    return drawn;
   }
+  const ErrorCode code = drawn.error().code();
+  if (code != ErrorCode::backend && code != ErrorCode::out_of_memory) return drawn;
+  const std::string failure = detail::failure_of(*runner_, drawn.error());
+  Result<std::unique_ptr<Runner>> cpu = make_caught_up();
+  if (!cpu) return detail::cannot_continue(failure, cpu.error());
+  take_over(*std::move(cpu), failure);
+  return std::vector<DrawnToken>();
+}
+
+GEMMA_INLINE void FallbackRunner::take_over(std::unique_ptr<Runner> cpu,
+                                            const std::string& failure) {
   remark_ = failure + "; continued on the CPU from token " + std::to_string(ids_.size());
-  runner_ = *std::move(cpu);
+  runner_ = std::move(cpu);
   make_cpu_ = nullptr;
   ids_ = {};
   if (log_) log_(LogLevel::warning, remark_);
-  return {};
 }
 
 /// A runner on the CPU that has read what the device has.

@@ -90,6 +90,31 @@ class OpenClRunner final : public Runner {
     return finish(tokens, outputs);
   }
 
+  Result<std::vector<DrawnToken>> draw_greedily(TokenId first, std::size_t steps) override {
+    steps = (std::min)({steps, options_.batch, OpenClPicker::kMostDrawn});
+    const Span<const TokenId> ids(&first, 1);
+    for (std::size_t step = 0; step < steps; ++step) {
+      if (step == 0) {
+        ops_.begin(ids, position_);
+      } else {
+        ops_.begin_chosen(position_ + step);
+      }
+      visit_family(config_.family, [&](auto family) {
+        run_layers<decltype(family)>(ops_, config_, weights_, ids, buffers_);
+      });
+      ops_.rms_norm(buffers_.x, weights_.output_norm, buffers_.h);
+      ops_.head(buffers_.h, weights_.head, 1, logits_);
+      ops_.choose(logits_, config_.vocab_size, step);
+    }
+    std::vector<DrawnToken> tokens;
+    for (const Picked& p : ops_.drawn(steps)) {
+      tokens.push_back({static_cast<TokenId>(p.place), p.value});
+    }
+    GEMMA_TRY(ops_.take_status());
+    position_ += steps;
+    return tokens;
+  }
+
   void rewind(std::size_t position) override { position_ = position; }
   void reset() override { position_ = 0; }
   std::size_t position() const override { return position_; }

@@ -55,6 +55,14 @@ class OpenClOps : public OpenClState {
     }
   }
 
+  /// The same for the one token that choose() has left on the device.
+  void begin_chosen(std::size_t position) {
+    begin(1, position);
+    first_id_ = -1;
+  }
+
+  void begin_layer(std::size_t) {}
+
   void rms_norm(Activation x, const NormWeights& gain, Activation out) {
     settle_pair();
     if (fuses_ && x == out && norm_.stage() == PendingNorm::Stage::none) {
@@ -342,6 +350,14 @@ class OpenClOps : public OpenClState {
     settle();
     if (!status_) return {};
     return keep(picker_.largest(*context_, kernels_, memory(a), count));
+  }
+  void choose(Activation a, std::size_t count, std::size_t step) {
+    settle();
+    if (status_) status_ = picker_.choose(*context_, kernels_, memory(a), count, step, ids_);
+  }
+  std::vector<Picked> drawn(std::size_t steps) {
+    if (!status_) return {};
+    return keep(picker_.drawn(*context_, steps));
   }
   std::vector<Picked> largest(Activation a, std::size_t count, std::size_t top) {
     settle();

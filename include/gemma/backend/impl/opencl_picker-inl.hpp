@@ -23,12 +23,15 @@ struct Picked {
 
 class OpenClPicker {
  public:
+  /// Tokens that choose() can note.
+  static constexpr std::size_t kMostDrawn = 64;
   /// Of how many of the largest it is worth asking for no others.
   static constexpr std::size_t kMostAsked = 256;
 
   static Result<OpenClPicker> create(opencl::Context& context) {
     OpenClPicker made;
     GEMMA_TRY_ASSIGN(made.best_, context.create_buffer(sizeof(Pairs), "the best"));
+    GEMMA_TRY_ASSIGN(made.drawn_, context.create_buffer(kMostDrawn * sizeof(Pair), "drawn tokens"));
     for (opencl::Buffer& list : made.lists_) {
       GEMMA_TRY_ASSIGN(list, context.create_buffer(kListBytes, "the best"));
       GEMMA_TRY(context.clear(list, kListBytes));
@@ -51,6 +54,27 @@ class OpenClPicker {
       if (std::isnan(best.value)) break;
     }
     return best;
+  }
+
+  /// Makes the largest of `count` logits the next token, the first of `ids`, and notes it as number
+  /// `step` of those that drawn() fetches. Waits for nothing.
+  Status choose(opencl::Context& context, const opencl::KernelSet& kernels,
+                opencl::MemoryId logits, std::size_t count, std::size_t step,
+                const opencl::Buffer& ids) {
+    const auto n = static_cast<opencl::UInt>(count);
+    GEMMA_TRY(context.launch(kernels.largest, {kGroups, 1}, kernels.items, logits, n, best_));
+    return context.launch(kernels.choose_token, {1, 1}, kernels.items, best_,
+                          static_cast<opencl::UInt>(kGroups), n, static_cast<opencl::UInt>(step),
+                          ids, drawn_);
+  }
+
+  /// The first `steps` tokens that were chosen.
+  Result<std::vector<Picked>> drawn(opencl::Context& context, std::size_t steps) {
+    std::vector<Pair> pairs(steps);
+    GEMMA_TRY(context.read(drawn_, 0, pairs.data(), steps * sizeof(Pair)));
+    std::vector<Picked> tokens;
+    for (const Pair& pair : pairs) tokens.push_back({pair[1], float_of(pair[0])});
+    return tokens;
   }
 
   /// The `top` largest of `count` numbers, what equals the smallest of them, any NaN, and maybe
@@ -81,7 +105,8 @@ class OpenClPicker {
   static constexpr std::size_t kBins = 4096;  // of kernels/picking.hpp
   static constexpr std::size_t kMost = 2048;  ///< numbers fetched
   static constexpr std::size_t kListBytes = (kBins + 1 + 2 * kMost) * sizeof(opencl::UInt);
-  using Pairs = std::array<std::array<opencl::UInt, 2>, kGroups>;
+  using Pair = std::array<opencl::UInt, 2>;  ///< the bits of a number, and its place
+  using Pairs = std::array<Pair, kGroups>;
 
   static float float_of(opencl::UInt bits) {
     float value;
@@ -90,6 +115,7 @@ class OpenClPicker {
   }
 
   opencl::Buffer best_;
+  opencl::Buffer drawn_;
   std::array<opencl::Buffer, 2> lists_;  ///< used in turns: each call clears the next one's
   std::size_t turn_ = 0;
   std::vector<opencl::UInt> fetched_;

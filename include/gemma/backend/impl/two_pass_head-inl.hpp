@@ -10,6 +10,7 @@
 
 #include "gemma/base/aligned.hpp"
 #include "gemma/base/huge_pages.hpp"
+#include "gemma/base/shared_array.hpp"
 #include "gemma/base/threads.hpp"
 #include "gemma/quant/registry.hpp"
 #include "gemma/simd/kernels.hpp"
@@ -33,17 +34,16 @@ class TwoPassHead {
     sketch_.rows = w.rows;
     sketch_.cols = w.cols;
     const std::size_t rows = sketch_.groups() * simd::kSketchRows;
-    GEMMA_TRY_ASSIGN(codes_, AlignedArray<std::uint8_t>::create(sketch_.blocks() * 16, what));
-    GEMMA_TRY_ASSIGN(scale_, AlignedArray<std::uint16_t>::create(sketch_.blocks(), what));
-    GEMMA_TRY_ASSIGN(missed_, AlignedArray<std::uint8_t>::create(sketch_.blocks(), what));
-    GEMMA_TRY_ASSIGN(missed_scale_, AlignedArray<float>::create(rows, what));
-    GEMMA_TRY_ASSIGN(logits_, AlignedArray<float>::create(rows, what));
-    GEMMA_TRY_ASSIGN(bounds_, AlignedArray<float>::create(rows, what));
-    detail::advise_huge_pages(codes_.data(), codes_.size());
-    sketch_.codes = codes_.data();
-    sketch_.scale = scale_.data();
-    sketch_.missed = missed_.data();
-    sketch_.missed_scale = missed_scale_.data();
+    GEMMA_TRY_ASSIGN(codes_, SharedArray<std::uint8_t>::create(sketch_.blocks() * 16, what));
+    GEMMA_TRY_ASSIGN(scale_, SharedArray<std::uint16_t>::create(sketch_.blocks(), what));
+    GEMMA_TRY_ASSIGN(missed_, SharedArray<std::uint8_t>::create(sketch_.blocks(), what));
+    GEMMA_TRY_ASSIGN(missed_scale_, SharedArray<float>::create(rows, what));
+    GEMMA_TRY(make_room());
+    detail::advise_huge_pages(codes_.own_data(), codes_.size());
+    sketch_.codes = codes_.own_data();
+    sketch_.scale = scale_.own_data();
+    sketch_.missed = missed_.own_data();
+    sketch_.missed_scale = missed_scale_.own_data();
     constexpr std::size_t kGroups = 64;
     pool.parallel_for((sketch_.groups() + kGroups - 1) / kGroups, [&](std::size_t task, std::size_t) {
       std::vector<float> numbers(simd::kSketchRows * w.cols);
@@ -51,6 +51,19 @@ class TwoPassHead {
       for (std::size_t group = task * kGroups; group < end; ++group) add_group(w, group, numbers);
     });
     return {};
+  }
+
+  /// Another that shares the copy.
+  Result<TwoPassHead> clone() const {
+    TwoPassHead other;
+    if (!usable()) return other;
+    other.sketch_ = sketch_;
+    other.codes_ = codes_;
+    other.scale_ = scale_;
+    other.missed_ = missed_;
+    other.missed_scale_ = missed_scale_;
+    GEMMA_TRY(other.make_room());
+    return other;
   }
 
   bool usable() const { return sketch_.rows > 0; }
@@ -92,6 +105,14 @@ class TwoPassHead {
   }
 
  private:
+  Status make_room() {
+    const std::size_t rows = sketch_.groups() * simd::kSketchRows;
+    const std::string what = "the two-pass head";
+    GEMMA_TRY_ASSIGN(logits_, AlignedArray<float>::create(rows, what));
+    GEMMA_TRY_ASSIGN(bounds_, AlignedArray<float>::create(rows, what));
+    return {};
+  }
+
   void add_group(const WeightMatrix& w, std::size_t group, std::vector<float>& numbers) {
     for (std::size_t r = 0; r < simd::kSketchRows; ++r) {
       const std::size_t row = group * simd::kSketchRows + r;
@@ -129,10 +150,10 @@ class TwoPassHead {
   }
 
   simd::Sketch sketch_;
-  AlignedArray<std::uint8_t> codes_;
-  AlignedArray<std::uint16_t> scale_;
-  AlignedArray<std::uint8_t> missed_;
-  AlignedArray<float> missed_scale_;
+  SharedArray<std::uint8_t> codes_;
+  SharedArray<std::uint16_t> scale_;
+  SharedArray<std::uint8_t> missed_;
+  SharedArray<float> missed_scale_;
   AlignedArray<float> logits_;  ///< of the first pass
   AlignedArray<float> bounds_;  ///< of their errors
   std::vector<std::size_t> best_;

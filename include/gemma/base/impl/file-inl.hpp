@@ -97,9 +97,18 @@ GEMMA_INLINE void MappedFile::advise_dontneed(std::size_t offset, std::size_t le
   detail::SystemFile::dont_need(data_.get() + offset, (std::min)(length, size_ - offset));
 }
 
-GEMMA_INLINE void MappedFile::advise_dontneed(Bytes part) const {
+GEMMA_INLINE bool MappedFile::holds(Bytes part) const {
   const std::less_equal<const std::uint8_t*> before;
-  if (!before(data_.get(), part.data()) || !before(part.end(), bytes().end())) return;
+  return before(data_.get(), part.data()) && before(part.end(), bytes().end());
+}
+
+GEMMA_INLINE void MappedFile::advise_willneed(Bytes part) const {
+  if (!holds(part)) return;
+  advise_willneed(static_cast<std::size_t>(part.data() - data_.get()), part.size());
+}
+
+GEMMA_INLINE void MappedFile::advise_dontneed(Bytes part) const {
+  if (!holds(part)) return;
   advise_dontneed(static_cast<std::size_t>(part.data() - data_.get()), part.size());
 }
 

@@ -113,7 +113,10 @@ class SystemFile {
     Range range{const_cast<std::uint8_t*>(data), size};
     reinterpret_cast<Prefetch>(reinterpret_cast<void (*)()>(found))(GetCurrentProcess(), 1, &range, 0);
   }
-  static void dont_need(const std::uint8_t*, std::size_t) {}
+  static void dont_need(const std::uint8_t* data, std::size_t size) {
+    // Of pages that are not locked, this takes them from the working set, and fails.
+    (void)VirtualUnlock(const_cast<std::uint8_t*>(data), size);
+  }
 
  private:
   static constexpr std::size_t kMaxStep = std::size_t{1} << 30;  // some systems refuse 2 GiB

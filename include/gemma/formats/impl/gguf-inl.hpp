@@ -318,10 +318,6 @@ class Parser {
     return Error(ErrorCode::unsupported, file_.name_ + ": " + what);
   }
 
-  static Bytes bytes_of(std::string_view text) {
-    return Bytes(reinterpret_cast<const std::uint8_t*>(text.data()), text.size());
-  }
-
   File& file_;
   ByteReader reader_;
   std::uint64_t tensor_count_ = 0;

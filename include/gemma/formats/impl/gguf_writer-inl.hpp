@@ -2,6 +2,7 @@
 #ifndef GEMMA_FORMATS_IMPL_GGUF_WRITER_INL_HPP_
 #define GEMMA_FORMATS_IMPL_GGUF_WRITER_INL_HPP_
 
+#include "gemma/base/bytes.hpp"
 #include "gemma/formats/gguf_writer.hpp"
 #include "gemma/quant/registry.hpp"
 
@@ -10,10 +11,6 @@ namespace gguf {
 namespace detail {
 
 inline constexpr std::uint64_t kAlignment = 32;  // what readers assume where a file says nothing
-
-inline Bytes bytes_of(const std::string& text) {
-  return Bytes(reinterpret_cast<const std::uint8_t*>(text.data()), text.size());
-}
 
 /// Zeros up to the next multiple of the alignment.
 inline std::string padding_after(std::uint64_t size) {
@@ -143,7 +140,7 @@ GEMMA_INLINE Result<Writer> Writer::create(const std::string& path, const Metada
   }
   head += detail::padding_after(head.size());
   GEMMA_TRY_ASSIGN(OutputFile file, OutputFile::create(path));
-  GEMMA_TRY(file.write(detail::bytes_of(head)));
+  GEMMA_TRY(file.write(bytes_of(head)));
   return Writer(std::move(file), path, std::move(tensors));
 }
 
@@ -167,7 +164,7 @@ GEMMA_INLINE Status Writer::append(Bytes data) {
 
 GEMMA_INLINE Status Writer::pad() {
   const std::string padding = detail::padding_after(file_.size());
-  return file_.write(detail::bytes_of(padding));
+  return file_.write(bytes_of(padding));
 }
 
 GEMMA_INLINE Status Writer::finish() {

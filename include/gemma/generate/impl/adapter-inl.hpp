@@ -9,6 +9,8 @@
 #include <string_view>
 
 #include "gemma/base/file.hpp"
+#include "gemma/base/float16.hpp"
+#include "gemma/base/hash.hpp"
 #include "gemma/formats/file_kind.hpp"
 #include "gemma/generate/adapter.hpp"
 #include "gemma/generate/impl/adapter_file-inl.hpp"
@@ -271,6 +273,22 @@ GEMMA_INLINE Status Adapter::add_to(const Weights& weights, float scale, LowRank
     if (low_rank.scale != 0.0f) table.add(*matrix, low_rank, data_);
   }
   return {};
+}
+
+GEMMA_INLINE std::uint64_t Adapter::fingerprint() const {
+  Hash hash;
+  for (const AdaptedMatrix& m : matrices()) {
+    hash.add(Bytes(reinterpret_cast<const std::uint8_t*>(m.name.data()), m.name.size()));
+    hash.add(std::uint64_t{m.rank});
+    hash.add(std::uint64_t{float_bits(m.scale)});
+  }
+  for (const std::vector<float>& numbers : data_->numbers) {
+    const std::size_t sample = (std::min)(numbers.size(), std::size_t{64});
+    for (const std::size_t at : {std::size_t{0}, (numbers.size() - sample) / 2, numbers.size() - sample}) {
+      for (std::size_t i = 0; i < sample; ++i) hash.add(std::uint64_t{float_bits(numbers[at + i])});
+    }
+  }
+  return hash.value();
 }
 
 GEMMA_INLINE Result<Adapter> try_load_adapter(const std::string& path, const Model& model) {

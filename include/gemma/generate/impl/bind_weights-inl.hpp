@@ -242,13 +242,19 @@ inline Status bind_global_extensions(const Binder& bind, const Config& config, W
 
 }  // namespace detail
 
-GEMMA_INLINE Result<Weights> bind_weights(const TensorSource& source, const Config& config) {
+GEMMA_INLINE Result<Weights> bind_weights(const TensorSource& source, const Config& config,
+                                          bool let_go) {
   const detail::Binder bind(source);
   Weights w;
   GEMMA_TRY_ASSIGN(w.embedding,
                    bind.matrix("token_embd.weight", config.vocab_size, config.width));
   for (std::size_t i = 0; i < config.layers.size(); ++i) {
     GEMMA_TRY_ASSIGN(LayerWeights layer, detail::bind_layer(bind, config, i));
+    if (let_go) {
+      visit_layer(layer, [&](const std::vector<WeightMatrix*>& together) {
+        for (const WeightMatrix* m : together) source.advise_dontneed(Bytes(m->data, m->bytes()));
+      }, [](const NormWeights&) {});
+    }
     w.layers.push_back(std::move(layer));
   }
   GEMMA_TRY(detail::bind_global_extensions(bind, config, w));

@@ -11,6 +11,7 @@
 
 #include "gemma/backend/cpu.hpp"
 #include "gemma/generate/session.hpp"
+#include "gemma/model/kv_cache.hpp"
 #if defined(GEMMA_OPENCL)
 #include <array>
 #include <cstdio>
@@ -27,6 +28,19 @@ inline double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
+/// What a session takes besides the weights.
+inline std::uint64_t session_bytes(const Config& config, const CpuOptions& cpu) {
+  return KvCache::bytes(config, cpu.context, cpu.batch, cpu.kv_type) +
+         cpu_scratch_bytes(config, cpu);
+}
+
+/// Of the adapters in use.
+inline std::uint64_t adapter_bytes(const SessionOptions& options) {
+  std::uint64_t sum = 0;
+  for (const SessionAdapter& a : options.adapters) sum += a.adapter.bytes();
+  return sum;
+}
+
 /// The runner's options where the user left them open.
 inline CpuOptions cpu_options(const Model& model, const SessionOptions& options) {
   constexpr std::size_t kDefaultContext = 4096;
@@ -40,6 +54,12 @@ inline CpuOptions cpu_options(const Model& model, const SessionOptions& options)
   cpu.threads = options.threads;
   cpu.kv_type = options.kv_type.value_or(model.default_kv_type());
   cpu.two_pass_head = options.two_pass_head;
+  if (model.max_resident_bytes() != 0) {
+    const std::uint64_t others = session_bytes(model.config(), cpu) + adapter_bytes(options);
+    cpu.paging.bytes = model.max_resident_bytes() - (std::min)(others, model.max_resident_bytes());
+    cpu.paging.release = [model](Bytes part) { model.source().advise_dontneed(part); };
+    cpu.paging.will_need = [model](Bytes part) { model.source().advise_willneed(part); };
+  }
   return cpu;
 }
 
@@ -239,6 +259,11 @@ inline Result<ChosenRunner> choose_runner(const Model& model, const SessionOptio
   if (adapters && options.backend == Backend::opencl) return opencl_without_adapters();
   if (adapters && options.backend == Backend::automatic) {
     reason = "adapters are applied on the CPU only";
+  } else if (options.backend != Backend::cpu && model.max_resident_bytes() != 0) {
+    reason = "max_resident_bytes is set, and only the CPU reads weights from the file as it goes";
+    if (options.backend == Backend::opencl) {
+      return opencl_refused(reason, "load the model without it, or choose the CPU");
+    }
   } else if (options.backend != Backend::cpu) {
 #if defined(GEMMA_OPENCL)
     GEMMA_TRY_ASSIGN(ChosenRunner chosen, choose_device(model, options));

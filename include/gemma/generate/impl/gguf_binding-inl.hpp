@@ -487,6 +487,12 @@ GEMMA_INLINE void Source::advise_dontneed(Bytes data) const {
   }
 }
 
+GEMMA_INLINE void Source::advise_willneed(Bytes data) const {
+  for (const File& part : files_) {
+    if (part.mapping() != nullptr) part.mapping()->advise_willneed(data);
+  }
+}
+
 }  // namespace gguf
 GEMMA_NAMESPACE_END
 

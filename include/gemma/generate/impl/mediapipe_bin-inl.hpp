@@ -378,6 +378,10 @@ GEMMA_INLINE void Source::advise_dontneed(Bytes data) const {
   if (file_.mapping() != nullptr) file_.mapping()->advise_dontneed(data);
 }
 
+GEMMA_INLINE void Source::advise_willneed(Bytes data) const {
+  if (file_.mapping() != nullptr) file_.mapping()->advise_willneed(data);
+}
+
 }  // namespace mediapipe
 GEMMA_NAMESPACE_END
 

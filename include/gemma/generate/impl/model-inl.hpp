@@ -65,6 +65,16 @@ inline Error cannot_read(FileKind kind, Bytes file, const std::string& name) {
   return Error(ErrorCode::format, name + ": is not a GGUF file, " + describe_start(file) + accepted);
 }
 
+/// Refuses weights that alone are more than the user wants to spend.
+inline Status check_weights(const std::string& name, std::uint64_t bytes, std::uint64_t limit) {
+  if (limit == 0 || bytes <= limit) return {};
+  return Error(ErrorCode::out_of_memory,
+               name + ": the weights alone take " + megabytes(bytes) + ", but the limit is " +
+                   megabytes(limit) +
+                   "; choose a smaller model, or max_resident_bytes, with which weights stream in "
+                   "and out of memory");
+}
+
 }  // namespace detail
 
 GEMMA_INLINE bool Model::is_stop(TokenId id) const {
@@ -108,9 +118,10 @@ GEMMA_INLINE Result<std::shared_ptr<const ModelSource>> open_model(const std::st
 #endif
 }
 
-GEMMA_INLINE Result<Model::Bound> Model::bind(std::shared_ptr<const ModelSource> source) {
+GEMMA_INLINE Result<Model::Bound> Model::bind(std::shared_ptr<const ModelSource> source,
+                                              bool let_go) {
   GEMMA_TRY_ASSIGN(Config config, source->read_config());
-  GEMMA_TRY_ASSIGN(Weights weights, bind_weights(*source, config));
+  GEMMA_TRY_ASSIGN(Weights weights, bind_weights(*source, config, let_go));
   return Bound{std::move(source), std::move(config), std::move(weights), {}};
 }
 
@@ -134,15 +145,35 @@ GEMMA_INLINE Result<Model> Model::create(const std::string& path, Bound bound,
   const std::chrono::duration<double> took = Clock::now() - start;
   return Model(std::make_shared<const Data>(Data{std::move(bound), path, std::move(*tokenizer),
                                                  std::move(stop_ids), chat_format,
-                                                 std::move(remark), took.count()}));
+                                                 std::move(remark), took.count(),
+                                                 options.max_resident_bytes,
+                                                 options.memory_limit}));
 }
 
 GEMMA_INLINE Result<Model> try_load(const std::string& path, const LoadOptions& options) {
   const auto start = Model::Clock::now();
-  const bool may_pack = options.access != FileAccess::map && simd::kernels().uses_packed;
+  if (options.max_resident_bytes != 0 && options.access == FileAccess::memory) {
+    return Error(ErrorCode::invalid_argument,
+                 path + ": FileAccess::memory wants all weights in memory, max_resident_bytes only some");
+  }
+  if (path_kind(path) == PathKind::file) {
+    GEMMA_TRY_ASSIGN(const MappedFile file, MappedFile::open(path));
+    GEMMA_TRY(detail::check_weights(path, file.bytes().size(), options.memory_limit));
+  }
+  const bool mapped = options.access == FileAccess::map || options.max_resident_bytes != 0;
+  const bool may_pack = !mapped && simd::kernels().uses_packed;
   GEMMA_TRY_ASSIGN(std::shared_ptr<const ModelSource> source,
-                   open_model(path, may_pack ? FileAccess::map : options.access, options.progress));
-  GEMMA_TRY_ASSIGN(Model::Bound bound, Model::bind(std::move(source)));
+                   open_model(path, may_pack || mapped ? FileAccess::map : options.access,
+                              options.progress));
+  GEMMA_TRY(detail::check_weights(path, source->file_bytes(), options.memory_limit));
+  if (options.max_resident_bytes != 0 && source->holds_copies()) {
+    return Error(ErrorCode::unsupported,
+                 path + ": max_resident_bytes needs weights that are used where they lie in the file, but "
+                        "this one's had to be laid out anew in memory; `gemma quantize` makes a GGUF "
+                        "file of it");
+  }
+  GEMMA_TRY_ASSIGN(Model::Bound bound,
+                   Model::bind(std::move(source), options.max_resident_bytes != 0));
   if (may_pack && detail::PackedWeights::suits(bound.weights)) {
     const auto size = static_cast<std::size_t>(bound.source->file_bytes());
     if (options.access == FileAccess::memory || detail::huge_pages_affordable(size)) {
@@ -161,6 +192,12 @@ GEMMA_INLINE Result<Model> try_load_bytes(Bytes file, const std::string& name,
                                           const LoadOptions& options,
                                           std::shared_ptr<const void> owner) {
   const auto start = Model::Clock::now();
+  if (options.max_resident_bytes != 0) {
+    return Error(ErrorCode::invalid_argument,
+                 name + ": max_resident_bytes is for files, which can be read again; these bytes are "
+                        "in memory");
+  }
+  GEMMA_TRY(detail::check_weights(name, file.size(), options.memory_limit));
   std::shared_ptr<const ModelSource> opened;
   const FileKind kind = file_kind(file);
   if (kind == FileKind::gguf) {

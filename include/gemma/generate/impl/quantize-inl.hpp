@@ -17,12 +17,20 @@
 #include "gemma/generate/quantize.hpp"
 #include "gemma/model/family.hpp"
 #include "gemma/quant/encode.hpp"
+#include "gemma/quant/encode_row_scaled.hpp"
 #include "gemma/quant/registry.hpp"
 
 GEMMA_NAMESPACE_BEGIN
 namespace detail {
 
 using Boost = QuantizeScheme::Boost;
+
+inline constexpr QuantizeScheme kKeepScheme = {
+    "keep", "as the model is", DType::F32, DType::F32, DType::F32, Boost::none, 0};
+
+inline bool is_keep(const QuantizeScheme& scheme) {
+  return std::string_view(scheme.name) == kKeepScheme.name;
+}
 
 inline constexpr QuantizeScheme kQuantizeSchemes[] = {
     {"f32", "32-bit floats", DType::F32, DType::F32, DType::F32, Boost::none, 0},
@@ -55,12 +63,19 @@ inline DType format_for_rows(DType type, std::uint64_t n) {
 class FormatChooser {
  public:
   FormatChooser(const QuantizeScheme& scheme, const Config& config, bool pure, bool tied)
-      : scheme_(scheme), layers_(config.layers.size()), pure_(pure), tied_(tied) {}
+      : scheme_(scheme),
+        layers_(config.layers.size()),
+        pure_(pure),
+        tied_(tied),
+        keep_(is_keep(scheme)) {}
 
-  DType operator()(const std::string& name, const std::vector<std::uint64_t>& shape) const {
+  /// `from` is the tensor, or the first of those that become one.
+  DType operator()(const std::string& name, const std::vector<std::uint64_t>& shape,
+                   const TensorView& from) const {
     const auto has = [&](const char* part) { return name.find(part) != std::string::npos; };
     const bool matrix = shape.size() >= 2 && shape[1] > 1 && !has("_norm") && !has(".scale");
     if (!matrix || has("ffn_gate_inp") || has("_coef") || has("altup_router")) return DType::F32;
+    if (keep_) return from.row_scale != nullptr ? quant::block_format_of(matrix_of(from)) : from.type;
     return format_for_rows(wish(name, has), shape[0]);
   }
 
@@ -95,6 +110,7 @@ class FormatChooser {
   std::size_t layers_;
   bool pure_;
   bool tied_;
+  bool keep_;
 };
 
 /// One tensor to write: rows of one or several tensors of the source, one after the other, or
@@ -106,6 +122,13 @@ struct TensorJob {
   std::vector<float> numbers;  ///< instead of parts
   float factor = 1.0f;
   float offset = 0.0f;
+
+  /// Whether the integers of rows with a scale stay as they are.
+  bool keeps_integers() const {
+    return parts.size() == 1 && parts[0]->row_scale != nullptr && factor == 1.0f &&
+           offset == 0.0f && quant::block_elements(info.type) > 1 &&
+           info.type == quant::block_format_of(matrix_of(*parts[0]));
+  }
 
   bool copies() const {
     // Floats are looked at, though they stay as they are.
@@ -154,7 +177,7 @@ class JobList {
     job.info.name = name;
     job.info.shape = parts[0]->shape;
     if (parts.size() > 1) job.info.shape.push_back(parts.size());
-    job.info.type = choose_(name, job.info.shape);
+    job.info.type = choose_(name, job.info.shape, *parts[0]);
     // Readers expect a row for every piece, also where only images and sounds have none.
     const std::size_t pieces = model_.config().vocab_size;
     if (name == "per_layer_token_embd.weight" && job.info.shape[1] < pieces) {
@@ -235,9 +258,14 @@ class TensorPipe {
     std::vector<std::uint8_t> encoded((std::min)(step, rows) * to_bytes);
     std::vector<std::vector<float>> numbers(pool_.size(), std::vector<float>(cols));
     std::atomic<bool> finite{true};
+    const bool keeps_integers = job.keeps_integers();
     for (std::size_t first = 0; first < rows; first += step) {
       const std::size_t count = (std::min)(step, rows - first);
       pool_.parallel_for(count, [&](std::size_t row, std::size_t worker) {
+        if (keeps_integers) {
+          quant::encode_integers(from, first + row, encoded.data() + row * to_bytes);
+          return;
+        }
         float* x = numbers[worker].data();
         quant::decode_row(from, first + row, x);
         bool row_finite = true;
@@ -263,6 +291,20 @@ class TensorPipe {
   std::uint64_t total_;
   std::uint64_t done_ = 0;
 };
+
+/// "general.file_type" of a file whose formats follow no scheme: that of the scheme which has the format
+/// that most bytes are in.
+inline std::uint32_t file_type_of(const std::vector<gguf::TensorInfo>& infos) {
+  std::uint32_t best = 0;
+  std::uint64_t most = 0;
+  for (const QuantizeScheme& scheme : kQuantizeSchemes) {
+    std::uint64_t bytes = 0;
+    for (const gguf::TensorInfo& info : infos) bytes += info.type == scheme.matrices ? info.bytes() : 0;
+    if (bytes > most) best = scheme.file_type;
+    most = (std::max)(most, bytes);
+  }
+  return best;
+}
 
 /// A GGUF file's own metadata, or what stands for it; without the keys that tell the formats.
 inline Result<gguf::Metadata> metadata_of(const Model& model) {
@@ -290,6 +332,8 @@ inline Result<gguf::Metadata> metadata_of(const Model& model) {
 GEMMA_INLINE Span<const QuantizeScheme> quantize_schemes() {
   return Span<const QuantizeScheme>(detail::kQuantizeSchemes, std::size(detail::kQuantizeSchemes));
 }
+
+GEMMA_INLINE const QuantizeScheme& keep_scheme() { return detail::kKeepScheme; }
 
 GEMMA_INLINE const QuantizeScheme* find_quantize_scheme(const std::string& name) {
   std::string wanted = name;
@@ -319,7 +363,6 @@ GEMMA_INLINE Result<QuantizeReport> quantize(const Model& model, const QuantizeS
   }
   GEMMA_TRY_ASSIGN(gguf::Metadata metadata, detail::metadata_of(model));
   metadata.add_uint("general.quantization_version", kQuantizationVersion);
-  metadata.add_uint("general.file_type", scheme.file_type);
   const bool tied = model.source().find_tensor("output.weight") == nullptr;
   const detail::FormatChooser choose(scheme, model.config(), options.pure, tied);
   const std::vector<detail::TensorJob> jobs = detail::JobList(model, choose).take();
@@ -332,6 +375,8 @@ GEMMA_INLINE Result<QuantizeReport> quantize(const Model& model, const QuantizeS
     for (const TensorView* part : job.parts) report.bytes_before += part->data.size();
   }
   report.tensors = jobs.size();
+  metadata.add_uint("general.file_type",
+                    detail::is_keep(scheme) ? detail::file_type_of(infos) : scheme.file_type);
   GEMMA_TRY_ASSIGN(gguf::Writer writer, gguf::Writer::create(path, metadata, std::move(infos)));
   detail::TensorPipe pipe(writer, options, report.bytes_after);
   for (const detail::TensorJob& job : jobs) GEMMA_TRY(pipe.run(job, model.path()));

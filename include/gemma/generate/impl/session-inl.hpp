@@ -85,9 +85,9 @@ GEMMA_INLINE MemoryPlan plan_memory(const Model& model, const SessionOptions& op
   const CpuOptions cpu = detail::cpu_options(model, options);
   MemoryPlan plan;
   plan.weights = model.source().file_bytes();
+  if (cpu.paging.release) plan.weights = (std::min)(plan.weights, cpu.paging.bytes);
   plan.kv_cache = KvCache::bytes(model.config(), cpu.context, cpu.batch, cpu.kv_type);
-  plan.scratch = cpu_scratch_bytes(model.config(), cpu);
-  for (const SessionAdapter& a : options.adapters) plan.weights += a.adapter.bytes();
+  plan.scratch = cpu_scratch_bytes(model.config(), cpu) + detail::adapter_bytes(options);
   return plan;
 }
 
@@ -109,6 +109,45 @@ GEMMA_INLINE OpenClChoice choose_opencl_device(const Model& model, const Session
 }
 #endif
 
+GEMMA_INLINE MemoryPlans Model::plan(const SessionOptions& options) const {
+  MemoryPlans plans;
+  plans.cpu = plan_memory(*this, options);
+#if defined(GEMMA_OPENCL)
+  plans.opencl = plan_opencl_memory(*this, options);
+#endif
+  return plans;
+}
+
+GEMMA_INLINE MemoryPlans Model::plan() const { return plan(SessionOptions{}); }
+
+namespace detail {
+
+/// Refuses what would take more memory than the model was loaded for.
+inline Status check_memory(const Model& model, const SessionOptions& options) {
+  const MemoryPlan plan = plan_memory(model, options);
+  const std::string takes = model.path() + ": a session with a context of " +
+                            std::to_string(cpu_options(model, options).context) + " takes ";
+  constexpr const char* kRemedy = "; choose a smaller context, batch or KV type, or a larger limit";
+  if (model.memory_limit() != 0 && plan.total() > model.memory_limit()) {
+    return Error(ErrorCode::out_of_memory,
+                 takes + plan.text() + ", but the limit is " + megabytes(model.memory_limit()) + kRemedy);
+  }
+  if (model.max_resident_bytes() == 0) return {};
+  if (options.two_pass_head) {
+    return Error(ErrorCode::invalid_argument,
+                 "two_pass_head takes more memory to be faster, max_resident_bytes less: choose one");
+  }
+  const std::uint64_t least = least_paged_bytes(model.weights());
+  if (plan.weights >= (std::min)(least, model.source().file_bytes())) return {};
+  return Error(ErrorCode::out_of_memory,
+               takes + megabytes(plan.kv_cache) + " of KV cache and " + megabytes(plan.scratch) +
+                   " of scratch, and at least " + megabytes(least) +
+                   " of the weights must be in memory at a time, but max_resident_bytes is " +
+                   megabytes(model.max_resident_bytes()) + kRemedy);
+}
+
+}  // namespace detail
+
 GEMMA_INLINE Result<Session> Session::create(const Model& model, const SessionOptions& options) {
   if (options.batch == 0) {
     return Error(ErrorCode::invalid_argument, "a batch of 0 tokens; it must be at least 1");
@@ -125,12 +164,14 @@ GEMMA_INLINE Result<Session> Session::create(const Model& model, const SessionOp
                  model.path() + ": a context of " + std::to_string(options.context) +
                      " tokens, but the model was trained for at most " + std::to_string(trained));
   }
+  GEMMA_TRY(detail::check_memory(model, options));
+  const auto start = std::chrono::steady_clock::now();
   GEMMA_TRY_ASSIGN(detail::ChosenRunner chosen, detail::choose_runner(model, options));
-  Session session(model, std::move(chosen.runner), std::move(chosen.reason));
+  Session session(model, options, std::move(chosen.runner), std::move(chosen.reason));
+  session.init_seconds_ = detail::seconds_since(start);
 #if defined(GEMMA_OPENCL)
   session.devices_ = std::move(chosen.devices);
 #endif
-  session.asked_ = options.backend;
   if (!options.adapters.empty()) GEMMA_TRY(session.try_set_adapters(options.adapters));
   return session;
 }
@@ -140,6 +181,46 @@ GEMMA_INLINE std::string Session::backend_reason() const {
   return remark.empty() ? backend_reason_ : backend_reason_ + "; " + remark;
 }
 
+GEMMA_INLINE SessionMetrics Session::metrics() const {
+  SessionMetrics metrics;
+  metrics.load_seconds = model_.load_seconds();
+  metrics.init_seconds = init_seconds_;
+  metrics.first_token_seconds = first_token_seconds_;
+  metrics.prefill_rate = prefill_rate_;
+  metrics.decode_rate = decode_rate_;
+  metrics.memory = plan_memory(model_, options_);
+#if defined(GEMMA_OPENCL)
+  if (backend() != "cpu") metrics.memory = plan_opencl_memory(model_, options_);
+#endif
+  return metrics;
+}
+
+GEMMA_INLINE Result<Session> Session::try_clone() const {
+  GEMMA_TRY_ASSIGN(std::unique_ptr<Runner> runner, runner_->clone());
+  if (runner != nullptr) {
+    Session copy(model_, options_, std::move(runner), backend_reason_);
+    copy.history_ = history_;
+    copy.unread_ = unread_;
+#if defined(GEMMA_OPENCL)
+    copy.devices_ = devices_;
+#endif
+    return copy;
+  }
+  GEMMA_TRY_ASSIGN(Session copy, create(model_, options_));
+  GEMMA_TRY(copy.read_again(history_, position(), {}));
+  return copy;
+}
+
+/// Of an empty session: reads the first `position` tokens of a history; the others stay unread.
+GEMMA_INLINE Status Session::read_again(const std::vector<TokenId>& history, std::size_t position,
+                                        const ProgressFn& progress) {
+  const Span<const TokenId> all(history);
+  GEMMA_TRY(try_evaluate(all.subspan(0, position), Outputs{}, progress));
+  unread_.assign(all.begin() + position, all.end());
+  history_ = history;
+  return {};
+}
+
 GEMMA_INLINE void Session::reset() {
   runner_->reset();
   history_.clear();
@@ -147,13 +228,16 @@ GEMMA_INLINE void Session::reset() {
 }
 
 GEMMA_INLINE Status Session::try_set_adapters(std::vector<SessionAdapter> adapters) {
-  if (!adapters.empty() && asked_ == Backend::opencl) return detail::opencl_without_adapters();
+  if (!adapters.empty() && options_.backend == Backend::opencl) return detail::opencl_without_adapters();
   auto table = std::make_shared<LowRankTable>();
   for (const SessionAdapter& a : adapters) {
     GEMMA_TRY(a.adapter.add_to(model_.weights(), a.scale, *table));
   }
+  SessionOptions options = options_;
+  options.adapters = std::move(adapters);
+  GEMMA_TRY(detail::check_memory(model_, options));
   GEMMA_TRY(runner_->set_adapters(std::move(table)));
-  adapters_ = std::move(adapters);
+  options_.adapters = std::move(options.adapters);
   reset();
   return {};
 }
@@ -200,7 +284,7 @@ GEMMA_INLINE Status Session::forward(Span<const TokenId> ids, const Outputs& out
   GEMMA_TRY(runner_->forward(ids, checked));
   if (finite) return {};
   reset();
-  return detail::not_numbers(model_.path(), !adapters_.empty());
+  return detail::not_numbers(model_.path(), !options_.adapters.empty());
 }
 
 GEMMA_INLINE Status Session::check_generates() const {
@@ -296,25 +380,50 @@ GEMMA_INLINE Result<std::vector<float>> Session::try_embed(Span<const TokenId> i
   const double length = options.normalise && squares > 0.0 ? std::sqrt(squares) : 1.0;
   std::vector<float> embedding;
   for (const double value : sum) embedding.push_back(static_cast<float>(value / length));
-  if (!detail::all_finite(Span<const float>(embedding))) return detail::not_numbers(model_.path(), !adapters_.empty());
+  if (!detail::all_finite(Span<const float>(embedding))) return detail::not_numbers(model_.path(), !options_.adapters.empty());
   return embedding;
+}
+
+GEMMA_INLINE std::vector<TokenId> Session::encode(std::string_view text) const {
+  EncodeOptions encode;
+  encode.bos = position() == 0 && unread_.empty() && model_.tokenizer().add_bos();
+  return model_.tokenizer().encode(text, encode);
+}
+
+GEMMA_INLINE Status Session::try_read(std::string_view text, const ProgressFn& progress) {
+  const std::vector<TokenId> ids = encode(text);
+  return try_read(Span<const TokenId>(ids), progress);
+}
+
+GEMMA_INLINE Status Session::try_read(Span<const TokenId> ids, const ProgressFn& progress) {
+  if (ids.empty()) return {};
+  cancelled_->store(false);
+  std::vector<TokenId> all = unread_;
+  all.insert(all.end(), ids.begin(), ids.end());
+  GEMMA_TRY(check_ids(all));
+  // The last one is read when its logits are wanted.
+  if (ids.size() > 1) {
+    GEMMA_TRY(try_evaluate(ids.subspan(0, ids.size() - 1), Outputs{}, progress));
+  }
+  history_.push_back(ids.back());
+  unread_.push_back(ids.back());
+  return {};
 }
 
 GEMMA_INLINE Result<GenerateResult> Session::try_generate(std::string_view prompt,
                                                           const TextSink& sink,
                                                           const GenerateOptions& options) {
-  EncodeOptions encode;
-  encode.bos = position() == 0 && unread_.empty() && model_.tokenizer().add_bos();
-  const std::vector<TokenId> ids = model_.tokenizer().encode(prompt, encode);
+  const std::vector<TokenId> ids = encode(prompt);
   return try_generate(Span<const TokenId>(ids), sink, options);
 }
 
 GEMMA_INLINE Result<GenerateResult> Session::try_generate(Span<const TokenId> prompt,
                                                           const TextSink& sink,
                                                           const GenerateOptions& options) {
-  if (prompt.empty()) {
+  if (prompt.empty() && history_.empty()) {
     return Error(ErrorCode::invalid_argument,
-                 "the prompt is empty: give at least one token, such as BOS");
+                 "the prompt is empty, and nothing before it is to be continued: give at least one "
+                 "token, such as BOS");
   }
   GEMMA_TRY(check_sampler_options(options.sampler));
   cancelled_->store(false);
@@ -324,14 +433,36 @@ GEMMA_INLINE Result<GenerateResult> Session::try_generate(Span<const TokenId> pr
   const auto start = std::chrono::steady_clock::now();
   Last last;
   const Outputs wanted = ask_for(last, options);
-  if (Status status = try_evaluate(prompt, wanted, options.progress); !status) {
+  Status status = prompt.empty() ? evaluate_unread(wanted, options.progress)
+                                 : try_evaluate(prompt, wanted, options.progress);
+  if (!status) {
     if (status.error().code() != ErrorCode::cancelled) return status.take_error();
     result.stop = StopReason::cancelled;
     return result;
   }
   result.prefill_seconds = detail::seconds_since(start);
   GEMMA_TRY(decode(result, last, sink, options));
+  first_token_seconds_ = result.first_token_seconds;
+  prefill_rate_ = result.prefill_rate();
+  decode_rate_ = result.decode_rate();
   return result;
+}
+
+/// Reads what is unread, or else the last token again, as if it had only been given now.
+GEMMA_INLINE Status Session::evaluate_unread(const Outputs& outputs, const ProgressFn& progress) {
+  if (unread_.empty()) {
+    runner_->rewind(position() - 1);
+    unread_ = {history_.back()};
+  }
+  const std::vector<TokenId> ids = std::exchange(unread_, {});
+  history_.resize(history_.size() - ids.size());
+  const std::size_t before = position();
+  Status status = try_evaluate(ids, outputs, progress);
+  if (!status && status.error().code() != ErrorCode::cancelled && position() == before) {
+    history_.insert(history_.end(), ids.begin(), ids.end());
+    unread_ = ids;
+  }
+  return status;
 }
 
 GEMMA_INLINE Outputs Session::ask_for(Last& last, const GenerateOptions& options) {
@@ -368,6 +499,21 @@ GEMMA_INLINE Result<std::vector<TokenId>> Session::check_draft(const std::vector
   return drawn;
 }
 
+/// Reads `next` and up to steps − 1 greedy tokens after it, if the runner can. Returns the tokens after
+/// each: the first of them to the last but one are in the KV cache.
+GEMMA_INLINE Result<std::vector<TokenId>> Session::draw_ahead(TokenId next, std::size_t steps) {
+  GEMMA_TRY_ASSIGN(const std::vector<DrawnToken> drawn, runner_->draw_greedily(next, steps));
+  std::vector<TokenId> ids;
+  for (const DrawnToken& token : drawn) {
+    if (!detail::all_finite(Span<const float>(&token.logit, 1))) {
+      reset();
+      return detail::not_numbers(model_.path(), !options_.adapters.empty());
+    }
+    ids.push_back(token.id);
+  }
+  return ids;
+}
+
 GEMMA_INLINE Status Session::decode(GenerateResult& result, Last& last, const TextSink& sink,
                                     const GenerateOptions& options) {
   const auto start = std::chrono::steady_clock::now();
@@ -398,6 +544,9 @@ GEMMA_INLINE Status Session::decode(GenerateResult& result, Last& last, const Te
       if (options.logit_filter) options.logit_filter(Span<float>(last.logits));
       id = sampler.sample(Span<float>(last.logits), history_);
     }
+    if (result.ids.empty()) {
+      result.first_token_seconds = result.prefill_seconds + detail::seconds_since(start);
+    }
     if (!options.ignore_eos && model_.is_stop(id)) {
       result.stop = StopReason::eos;
       break;
@@ -424,7 +573,13 @@ GEMMA_INLINE Status Session::decode(GenerateResult& result, Last& last, const Te
     const std::size_t most = drafts && fit > next.size() ? fit - next.size() : 0;
     const std::vector<TokenId> draft = look_up(history_, (std::min)(options.draft_tokens, most));
     if (draft.empty()) {
-      GEMMA_TRY(forward(next, wanted));
+      const std::size_t left = options.max_tokens - result.ids.size();
+      const std::size_t steps = (std::min)({options.steps_per_sync, room, left});
+      if (steps > 1 && next.size() == 1 && wanted.best) {
+        GEMMA_TRY_ASSIGN(ahead, draw_ahead(next[0], steps));
+        std::reverse(ahead.begin(), ahead.end());
+      }
+      if (ahead.empty()) GEMMA_TRY(forward(next, wanted));
       continue;
     }
     GEMMA_TRY_ASSIGN(ahead, check_draft(next, draft));

@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <cstring>
 
+#include "gemma/base/bytes.hpp"
 #include "gemma/base/file.hpp"
+#include "gemma/base/hash.hpp"
 #include "gemma/base/output_file.hpp"
 #include "gemma/opencl/context.hpp"
 
@@ -13,12 +15,14 @@ GEMMA_NAMESPACE_BEGIN
 namespace opencl {
 namespace detail {
 
-/// FNV-1a, as 16 digits: names for cached files.
+/// A hash as 16 digits: names for cached files.
 inline std::string hash_name(const std::string& text) {
-  std::uint64_t hash = 14695981039346656037u;
-  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211u;
+  Hash hash;
+  hash.add(bytes_of(text));
   std::string name;
-  for (int shift = 60; shift >= 0; shift -= 4) name += "0123456789abcdef"[hash >> shift & 15u];
+  for (int shift = 60; shift >= 0; shift -= 4) {
+    name += "0123456789abcdef"[hash.value() >> shift & 15u];
+  }
   return name;
 }
 

@@ -99,6 +99,7 @@ inline Status find_kernels(const std::vector<TileFormat>& formats, bool tensor_c
   GEMMA_TRY(finder.find("add_scaled", set.add_scaled));
   GEMMA_TRY(finder.find("altup_correct", set.altup_correct));
   GEMMA_TRY(finder.find("largest", set.largest));
+  GEMMA_TRY(finder.find("choose_token", set.choose_token));
   GEMMA_TRY(finder.find("count_sizes", set.count_sizes));
   return finder.find("collect_top", set.collect_top);
 }

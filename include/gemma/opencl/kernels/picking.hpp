@@ -45,6 +45,27 @@ GEMMA_KERNEL largest(__global const float* x, uint n, __global uint* out) {
   }
 }
 
+// The best of the n pairs that largest() found is the next token: ids[0], and entry `step` of `drawn`,
+// with its logit. A place that is none, of logits which are no numbers, becomes 0.
+GEMMA_KERNEL choose_token(__global const uint* pairs, uint n, uint vocab, uint step,
+                          __global int* ids, __global uint* drawn) {
+  __local uint copy[2 * 64];
+  for (uint i = get_local_id(0); i < 2 * n; i += WG) copy[i] = pairs[i];
+  barrier(CLK_LOCAL_MEM_FENCE);
+  if (get_local_id(0) != 0) return;
+  uint best = 0;
+  for (uint i = 1; i < n && !isnan(as_float(copy[2 * best])); ++i) {
+    const float value = as_float(copy[2 * i]);
+    const float most = as_float(copy[2 * best]);
+    const bool earlier = value == most && copy[2 * i + 1] < copy[2 * best + 1];
+    if (isnan(value) || value > most || earlier) best = i;
+  }
+  const uint place = copy[2 * best + 1];
+  ids[0] = (int)(place < vocab ? place : 0);
+  drawn[2 * step] = copy[2 * best];
+  drawn[2 * step + 1] = place;
+}
+
 // Numbers in their order as integers, NaN above all.
 uint order_of(float x) {
   const uint bits = as_uint(x);

@@ -2,6 +2,7 @@
 #ifndef GEMMA_TEXT_IMPL_CHAT_INL_HPP_
 #define GEMMA_TEXT_IMPL_CHAT_INL_HPP_
 
+#include <algorithm>
 #include <utility>
 
 #include "gemma/text/chat.hpp"
@@ -15,6 +16,21 @@ inline std::string_view trimmed(std::string_view text) {
   const std::size_t first = text.find_first_not_of(kWhite);
   if (first == std::string_view::npos) return {};
   return text.substr(first, text.find_last_not_of(kWhite) - first + 1);
+}
+
+/// The longest control token that begins a text.
+inline std::optional<TokenId> leading_marker(const Tokenizer& tokenizer, std::string_view text) {
+  constexpr std::size_t kLongest = 64;
+  for (std::size_t n = (std::min)(text.size(), kLongest); n > 0; --n) {
+    const std::optional<TokenId> id = tokenizer.find(text.substr(0, n));
+    if (id && tokenizer.piece_type(*id) == PieceType::control) return id;
+  }
+  return {};
+}
+
+inline const PromptTemplate& template_of(const PromptTemplates& templates, Role role) {
+  if (role == Role::system) return templates.system;
+  return role == Role::user ? templates.user : templates.model;
 }
 
 }  // namespace detail
@@ -48,6 +64,18 @@ GEMMA_INLINE Result<ChatEncoder> ChatEncoder::create(const Tokenizer& tokenizer,
   return encoder;
 }
 
+GEMMA_INLINE ChatEncoder ChatEncoder::create(const Tokenizer& tokenizer,
+                                             const PromptTemplates& templates) {
+  ChatEncoder encoder(tokenizer);
+  encoder.templates_ = templates;
+  const std::string& end = templates.model.suffix;
+  for (std::size_t i = 0; i < end.size() && encoder.close_ < 0; ++i) {
+    encoder.close_ = detail::leading_marker(tokenizer, std::string_view(end).substr(i)).value_or(-1);
+  }
+  if (tokenizer.bos()) encoder.ids_.push_back(*tokenizer.bos());
+  return encoder;
+}
+
 GEMMA_INLINE void ChatEncoder::flush() {
   const std::vector<TokenId> ids = tokenizer_->encode(plain_);
   ids_.insert(ids_.end(), ids.begin(), ids.end());
@@ -57,6 +85,17 @@ GEMMA_INLINE void ChatEncoder::flush() {
 GEMMA_INLINE void ChatEncoder::marker(TokenId id) {
   flush();
   ids_.push_back(id);
+}
+
+GEMMA_INLINE void ChatEncoder::with_markers(std::string_view text) {
+  while (!text.empty()) {
+    const std::optional<TokenId> id = detail::leading_marker(*tokenizer_, text);
+    // A conversation begins with one BOS, also where a template has it.
+    const bool again = id && !any_turn_ && id == tokenizer_->bos() && plain_.empty();
+    if (id && !again) marker(*id);
+    if (!id) plain_ += text.front();
+    text.remove_prefix(id ? tokenizer_->piece(*id).size() : 1);
+  }
 }
 
 GEMMA_INLINE void ChatEncoder::open_turn(std::string_view role) {
@@ -71,6 +110,14 @@ GEMMA_INLINE void ChatEncoder::close_turn() {
 }
 
 GEMMA_INLINE Status ChatEncoder::add(const ChatMessage& message) {
+  if (templates_) {
+    const PromptTemplate& around = detail::template_of(*templates_, message.role);
+    with_markers(around.prefix);
+    plain_ += message.content;
+    any_turn_ = true;
+    with_markers(around.suffix);
+    return {};
+  }
   const auto wrong = [](const char* what) { return Error(ErrorCode::invalid_argument, what); };
   const bool first = !any_turn_;
   if (message.role == Role::system) {
@@ -106,6 +153,11 @@ GEMMA_INLINE Status ChatEncoder::add(const ChatMessage& message) {
 }
 
 GEMMA_INLINE void ChatEncoder::begin_answer() {
+  if (templates_) {
+    with_markers(templates_->model.prefix);
+    any_turn_ = true;
+    return;
+  }
   open_turn("model");
   // An empty thought tells Gemma 4 to answer at once.
   const bool channels = channel_open_ >= 0 && channel_close_ >= 0;
@@ -117,7 +169,10 @@ GEMMA_INLINE void ChatEncoder::begin_answer() {
   last_ = Role::model;
 }
 
-GEMMA_INLINE void ChatEncoder::end_answer() { close_turn(); }
+GEMMA_INLINE void ChatEncoder::end_answer() {
+  if (templates_) return with_markers(templates_->model.suffix);
+  close_turn();
+}
 
 GEMMA_INLINE std::vector<TokenId> ChatEncoder::take() {
   flush();
@@ -130,6 +185,16 @@ GEMMA_INLINE Result<std::vector<TokenId>> encode_chat(const Tokenizer& tokenizer
                                                       bool answer, const ChatOptions& options) {
   GEMMA_TRY_ASSIGN(ChatEncoder encoder, ChatEncoder::create(tokenizer, format, options));
   for (const ChatMessage& message : messages) GEMMA_TRY(encoder.add(message));
+  if (answer) encoder.begin_answer();
+  return encoder.take();
+}
+
+GEMMA_INLINE std::vector<TokenId> encode_chat(const Tokenizer& tokenizer,
+                                              const PromptTemplates& templates,
+                                              const std::vector<ChatMessage>& messages,
+                                              bool answer) {
+  ChatEncoder encoder = ChatEncoder::create(tokenizer, templates);
+  for (const ChatMessage& message : messages) static_cast<void>(encoder.add(message));
   if (answer) encoder.begin_answer();
   return encoder.take();
 }
