@@ -34,7 +34,6 @@ struct Case {
     args.x_stride = s.rank + 3;
     args.b = b.data();
     args.rank = s.rank;
-    args.rows = s.rows;
     args.tokens = s.tokens;
     args.out = out.data();
     args.out_stride = s.rows + 2;

@@ -262,9 +262,9 @@ struct EngineOptions {
   bool two_pass_head = false;
   std::string access = "auto";
   std::optional<std::size_t> gpu_layers;
-  LoraOptions lora;
   std::uint64_t max_resident = 0;
   std::uint64_t memory_limit = 0;
+  LoraOptions lora;
 
   /// `context_default`: what --ctx 0 means.
   void add_to(CLI::App& app,

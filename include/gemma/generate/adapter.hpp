@@ -53,7 +53,7 @@ class Adapter {
   /// What it changes.
   const std::vector<AdaptedMatrix>& matrices() const { return data_->info.matrices; }
   std::uint64_t bytes() const { return data_->bytes; }  ///< of memory
-  /// Tells adapters apart, by their matrices and a sample of the numbers of each.
+  /// Tells it from others: a hash of all its numbers.
   std::uint64_t fingerprint() const;
 
   /// Adds it, times `scale`, to the matrices of a model with these weights. An error if their shapes are

@@ -81,7 +81,6 @@ struct LowRankArgs {
   std::size_t x_stride = 0;    ///< floats; at least `rank`
   const float* b = nullptr;    ///< B: [R / kLowRankRows, rank, kLowRankRows], the last filled up
   std::size_t rank = 0;        ///< K
-  std::size_t rows = 0;        ///< R
   std::size_t tokens = 0;      ///< T
   float* out = nullptr;        ///< [T, out_stride], of which R are added to
   std::size_t out_stride = 0;  ///< floats; at least R

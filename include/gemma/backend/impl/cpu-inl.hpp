@@ -59,7 +59,7 @@ class CpuRunner final : public Runner {
 
   Result<std::unique_ptr<Runner>> clone() const override {
     GEMMA_TRY_ASSIGN(CpuOps ops, CpuOps::create(config_, options_));
-    GEMMA_TRY(ops.share(ops_));
+    GEMMA_TRY(ops.share(ops_, options_.batch));
     std::unique_ptr<CpuRunner> runner(new CpuRunner(config_, weights_, options_, std::move(ops)));
     GEMMA_TRY(runner->allocate());
     runner->ops_.page(weights_);

@@ -27,21 +27,13 @@ class CpuLowRank {
  public:
   /// At most three matrices have their input in common.
   static constexpr std::size_t kTogether = 3;
-  static constexpr const char* kWhat = "what adapters add";
-
-  /// The same as `other`, with room of its own.
-  Status share(const CpuLowRank& other) {
-    GEMMA_TRY_ASSIGN(sums_, AlignedArray<float>::create(other.sums_.size(), kWhat));
-    table_ = other.table_;
-    return {};
-  }
 
   /// `table` may be null.
   Status set(std::shared_ptr<const LowRankTable> table, std::size_t batch) {
     AlignedArray<float> sums;
     if (table != nullptr && !table->empty()) {
-      GEMMA_TRY_ASSIGN(
-          sums, AlignedArray<float>::create(kTogether * table->largest_rank() * batch, kWhat));
+      GEMMA_TRY_ASSIGN(sums, AlignedArray<float>::create(
+                                 kTogether * table->largest_rank() * batch, "the adapters' sums"));
     } else {
       table = nullptr;
     }
@@ -49,6 +41,9 @@ class CpuLowRank {
     sums_ = std::move(sums);
     return {};
   }
+
+  /// As it was set; null if there is nothing to add.
+  const std::shared_ptr<const LowRankTable>& table() const { return table_; }
 
   /// What is added to a matrix of the model.
   Span<const LowRank> find(const WeightMatrix& w) const {
@@ -104,7 +99,6 @@ class CpuLowRank {
       args.x_stride = width_;
       args.b = part.low_rank->b;
       args.rank = part.low_rank->rank();
-      args.rows = part.low_rank->outputs;
       args.tokens = product.x.tokens;
       args.out = product.out - product.first_row;
       args.out_stride = product.out_stride;

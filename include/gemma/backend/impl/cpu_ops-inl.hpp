@@ -63,10 +63,11 @@ class CpuOps {
 
   /// Goes on from where `other`, made with the same arguments, is. The KV cache is shared until one of
   /// both begins a batch.
-  Status share(const CpuOps& other) {
+  Status share(const CpuOps& other, std::size_t batch) {
     kv_ = other.kv_;
+    GEMMA_TRY(low_rank_.set(other.low_rank_.table(), batch));
     GEMMA_TRY_ASSIGN(two_pass_head_, other.two_pass_head_.clone());
-    return low_rank_.share(other.low_rank_);
+    return {};
   }
 
   /// Starts a batch of `tokens` at `position`.
@@ -210,7 +211,7 @@ class CpuOps {
       return;
     }
     pager_.enter(config_->layers.size());
-    const std::size_t slice = pager_.head_rows(w);
+    const std::size_t slice = product.added.empty() ? pager_.head_rows(w) : w.rows;
     for (std::size_t row = 0; row < w.rows; row += slice) {
       product.weights = rows_of(w, row, (std::min)(slice, w.rows - row));
       product.out = logits + row;
@@ -503,9 +504,9 @@ class CpuOps {
   AlignedArray<float> fine_;             ///< scales, sums, half sums of fine ones
   AlignedArray<std::uint8_t> scratch_;
   TwoPassHead two_pass_head_;
-  CpuLowRank low_rank_;
   WeightPaging paging_;
   WeightPager pager_;
+  CpuLowRank low_rank_;
   struct {
     AlignedArray<float> in;      ///< [T, D]
     AlignedArray<float> router;  ///< [T, E]

@@ -8,6 +8,7 @@
 #include <iterator>
 #include <string_view>
 
+#include "gemma/base/bytes.hpp"
 #include "gemma/base/file.hpp"
 #include "gemma/base/float16.hpp"
 #include "gemma/base/hash.hpp"
@@ -278,15 +279,13 @@ GEMMA_INLINE Status Adapter::add_to(const Weights& weights, float scale, LowRank
 GEMMA_INLINE std::uint64_t Adapter::fingerprint() const {
   Hash hash;
   for (const AdaptedMatrix& m : matrices()) {
-    hash.add(Bytes(reinterpret_cast<const std::uint8_t*>(m.name.data()), m.name.size()));
+    hash.add(bytes_of(m.name));
     hash.add(std::uint64_t{m.rank});
     hash.add(std::uint64_t{float_bits(m.scale)});
   }
   for (const std::vector<float>& numbers : data_->numbers) {
-    const std::size_t sample = (std::min)(numbers.size(), std::size_t{64});
-    for (const std::size_t at : {std::size_t{0}, (numbers.size() - sample) / 2, numbers.size() - sample}) {
-      for (std::size_t i = 0; i < sample; ++i) hash.add(std::uint64_t{float_bits(numbers[at + i])});
-    }
+    hash.add(Bytes(reinterpret_cast<const std::uint8_t*>(numbers.data()),
+                   numbers.size() * sizeof(float)));
   }
   return hash.value();
 }

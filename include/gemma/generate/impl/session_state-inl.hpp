@@ -28,8 +28,8 @@ inline constexpr char kStateMagic[8] = {'G', 'E', 'M', 'M', 'A', 'K', 'V', '\0'}
 inline constexpr std::uint32_t kStateVersion = 1;
 inline constexpr std::uint32_t kNoRows = 0xFFFFFFFFu;  ///< the tokens are all there is
 
-/// Tells models apart, and what adapters make of them: by the names, shapes and formats of their
-/// tensors, and a sample of each.
+/// Tells models apart: by the names, shapes and formats of their tensors, and a sample of each. Adapters
+/// make other models.
 inline std::uint64_t fingerprint(const Model& model, const std::vector<SessionAdapter>& adapters) {
   Hash hash;
   for (const TensorView& tensor : model.source().tensors()) {
@@ -156,8 +156,8 @@ inline Result<SessionState> read_state(Bytes file, const std::string& path, cons
     return refuse("the saved session is damaged: its checksum is not that of its bytes");
   }
   if (print != fingerprint(model, adapters)) {
-    return refuse("is a session of another model, or of another file of it than " + model.path() +
-                  ", or with other adapters");
+    return refuse("is a session of another model, or with other adapters, or of another file of it than " +
+                  model.path());
   }
   GEMMA_TRY_ASSIGN(const auto position, in.read<std::uint64_t>("the position"));
   GEMMA_TRY_ASSIGN(const auto tokens, in.read<std::uint64_t>("the number of tokens"));
@@ -208,7 +208,7 @@ GEMMA_INLINE Status Session::try_save(const std::string& path) const {
   GEMMA_TRY(out.number(detail::kStateVersion));
   GEMMA_TRY(out.number(cache != nullptr ? static_cast<std::uint32_t>(cache->type())
                                         : detail::kNoRows));
-  GEMMA_TRY(out.number(detail::fingerprint(model_, options_.adapters)));
+  GEMMA_TRY(out.number(detail::fingerprint(model_, adapters())));
   GEMMA_TRY(out.number(std::uint64_t{position()}));
   GEMMA_TRY(out.number(std::uint64_t{history_.size()}));
   for (const TokenId id : history_) GEMMA_TRY(out.number(id));
@@ -220,7 +220,7 @@ GEMMA_INLINE Status Session::try_save(const std::string& path) const {
 GEMMA_INLINE Status Session::try_restore(const std::string& path, const ProgressFn& progress) {
   GEMMA_TRY_ASSIGN(const MappedFile file, MappedFile::open(path));
   GEMMA_TRY_ASSIGN(const detail::SessionState state,
-                   detail::read_state(file.bytes(), path, model_, options_.adapters));
+                   detail::read_state(file.bytes(), path, model_, adapters()));
   if (state.position > context()) {
     return Error(ErrorCode::context_full,
                  path + ": " + std::to_string(state.position) +
