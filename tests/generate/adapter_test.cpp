@@ -237,26 +237,60 @@ TEST_CASE("a session changes its adapters, and begins anew") {
   }
 }
 
-TEST_CASE("a clone has the adapters, and a saved session asks for the same ones") {
+TEST_CASE("clones and saved sessions keep to their adapters") {
   const FloatModel f("gemma3_swa");
-  const Adapter a = from_gguf(TestLora(f.model, {4, true, false, 1}), f.model);
-  const Adapter b = from_gguf(TestLora(f.model, {4, true, false, 2}), f.model);
+  const Adapter a = from_gguf(TestLora(f.model, {4, true, true, 1}), f.model);
+  const Adapter b = from_gguf(TestLora(f.model, {4, true, true, 2}), f.model);
   Session session(f.model, options_with({{a}}));
+  const std::vector<TokenId> more = {44, 55};
   read(session, 24);
-  const TempFolder folder;
-  session.save(folder.path("state"));
   Session copy = session.clone();
+  const TempFolder folder;
+  session.save(folder.path("s"));
+  const std::vector<float> want = session.logits(Span<const TokenId>(more));
   CHECK(copy.adapters().size() == 1);
-  const std::vector<TokenId> next = {7};
-  const std::vector<float> want = session.logits(Span<const TokenId>(next));
-  CHECK(copy.logits(Span<const TokenId>(next)) == want);
-  Session restored(f.model, options_with({{a}}));
-  restored.restore(folder.path("state"));
-  CHECK(restored.logits(Span<const TokenId>(next)) == want);
+  CHECK(copy.logits(Span<const TokenId>(more)) == want);
+  copy.set_adapters({{b}});
+  CHECK(read(copy, 24) == read_with(f.model, {{b}}, 24));
+
+  Session same(f.model, options_with({{a}}));
+  same.restore(folder.path("s"));
+  CHECK(same.logits(Span<const TokenId>(more)) == want);
   for (const std::vector<SessionAdapter>& others :
-       {std::vector<SessionAdapter>{}, std::vector<SessionAdapter>{{b}}, std::vector<SessionAdapter>{{a, 0.5f}}}) {
-    restored.set_adapters(others);
-    CHECK_CONTAINS(restored.try_restore(folder.path("state")).error().message(), "other adapters");
+       std::vector<std::vector<SessionAdapter>>{{}, {{b}}, {{a, 0.5f}}, {{a}, {b}}}) {
+    Session other(f.model, options_with(others));
+    const Status status = other.try_restore(folder.path("s"));
+    REQUIRE_FALSE(status.ok());
+    CHECK_CONTAINS(status.error().message(), "other adapters");
+  }
+}
+
+TEST_CASE("where weights stream in and out of the file, adapters are added all the same") {
+  const std::string path = data_path("kjv-small.gguf");
+  LoadOptions map;
+  map.access = FileAccess::map;  // as it must be with a limit
+  const Model whole = load(path, map);
+  const TestLora lora(whole, {4, true, true, 3});
+  SessionOptions options = options_with({{from_gguf(lora, whole)}});
+  options.batch = 8;
+  Session reference(whole, options);
+  const Rows want = read(reference, 24);
+  const MemoryPlan plan = whole.plan(options).cpu;
+  LoadOptions limited;
+  limited.max_resident_bytes = plan.total() - plan.weights + least_paged_bytes(whole.weights());
+  const Model model = load(path, limited);
+  options.adapters = {{from_gguf(lora, model)}};
+  Session session(model, options);
+  CHECK(read(session, 24) == want);
+  options.adapters = {};
+  Session plain(model, options);
+  CHECK(difference(read(plain, 24), want) > kEffect);
+
+  SUBCASE("and their memory counts") {
+    const Status status = plain.try_set_adapters({{from_gguf(lora, model)}, {from_gguf(lora, model)}});
+    REQUIRE_FALSE(status.ok());
+    CHECK(status.error().code() == ErrorCode::out_of_memory);
+    CHECK(plain.adapters().empty());
   }
 }
 

@@ -27,14 +27,13 @@ constexpr Sizes kSizes[] = {{1, 1, 1}, {1, 8, 640}, {2, 4, 33}, {3, 16, 65}, {5,
 struct Case {
   explicit Case(const Sizes& s)
       : x(random_floats(s.tokens * (s.rank + 3), 1)),
-        b(random_floats(s.rank * s.rows, 2)),
+        b(random_floats(simd::low_rank_floats(s.rank, s.rows), 2)),
         before(random_floats(s.tokens * (s.rows + 2), 3)),
         out(before) {
     args.x = x.data();
     args.x_stride = s.rank + 3;
     args.b = b.data();
     args.rank = s.rank;
-    args.rows = s.rows;
     args.tokens = s.tokens;
     args.out = out.data();
     args.out_stride = s.rows + 2;
@@ -65,7 +64,7 @@ TEST_CASE("the product of low rank is added to each output, and to nothing else"
           }
           double want = double{c.before[at]};
           for (std::size_t k = 0; k < s.rank; ++k) {
-            want += double{c.x[t * c.args.x_stride + k]} * double{c.b[k * s.rows + r]};
+            want += double{c.x[t * c.args.x_stride + k]} * double{c.b[(r / 32 * s.rank + k) * 32 + r % 32]};
           }
           worst = (std::max)(worst, std::abs(double{c.out[at]} - want));
         }
@@ -87,7 +86,7 @@ TEST_CASE("what is added has the same bits however rows and tokens are divided")
         one.tokens = 1;
         one.x += t * one.x_stride;
         one.out += t * one.out_stride;
-        const std::size_t middle = s.rows / 3;
+        const std::size_t middle = s.rows / 2 / simd::kLowRankRows * simd::kLowRankRows;
         kernels.add_low_rank(one, 0, middle);
         kernels.add_low_rank(one, middle, s.rows);
       }

@@ -19,6 +19,10 @@
 
 GEMMA_NAMESPACE_BEGIN
 
+namespace detail {
+class AdapterLoader;
+}
+
 /// A matrix that an adapter changes to W + scale · B A.
 struct AdaptedMatrix {
   std::string name;       ///< as GGUF files call it: "blk.0.attn_q.weight"
@@ -57,7 +61,7 @@ class Adapter {
   Status add_to(const Weights& weights, float scale, LowRankTable& table) const;
 
  private:
-  friend class AdapterLoader;
+  friend class detail::AdapterLoader;
   struct Part {
     std::size_t layer = 0;
     WeightMatrix LayerWeights::*matrix = nullptr;  ///< null: the head

@@ -41,7 +41,7 @@ struct SessionOptions {
   Backend backend = Backend::automatic;  ///< an error if it is `opencl` and cannot be had
   bool two_pass_head = false;  ///< see CpuOptions: faster greedy and top-k decoding, more memory
   /// What the model's matrices are changed by: the sum of these. Adapters are applied on the CPU, which
-  /// is then chosen; with Backend::opencl they are an error.
+  /// is then chosen; with Backend::opencl they are an error. Plans of memory count them as scratch.
   std::vector<SessionAdapter> adapters;
   LogFn log;                   ///< hears which device was chosen, and when it fails
 #if defined(GEMMA_OPENCL)
@@ -218,8 +218,6 @@ class Session {
   /// Forgets everything read.
   void reset();
 
-  /// All tokens read or drawn.
-  const std::vector<TokenId>& history() const { return history_; }
   /// Changes SessionOptions::adapters, and forgets everything read, which depended on them. A session on
   /// a GPU goes to the CPU. Errors leave all as it was: an adapter that was loaded for another model, too
   /// little memory, Backend::opencl.
@@ -233,6 +231,8 @@ class Session {
   /// Those in use.
   const std::vector<SessionAdapter>& adapters() const { return options_.adapters; }
 
+  /// All tokens read or drawn.
+  const std::vector<TokenId>& history() const { return history_; }
   std::size_t position() const { return runner_->position(); }  ///< tokens in the KV cache
   std::size_t context() const { return runner_->context(); }    ///< tokens that fit
   const Model& model() const { return model_; }                 ///< a copy, which shares all of it

@@ -18,7 +18,7 @@ GEMMA_NAMESPACE_BEGIN
 /// Two factors of float32, and what their product is multiplied with. Owns nothing.
 struct LowRank {
   WeightMatrix a;            ///< A [r, inputs]
-  const float* b = nullptr;  ///< B, transposed: [r, outputs]
+  const float* b = nullptr;  ///< B in tiles, as in simd::LowRankArgs
   std::size_t outputs = 0;   ///< rows of the matrix it is added to
   float scale = 1.0f;        ///< 0: it adds nothing
 

@@ -67,13 +67,20 @@ struct MatmulArgs {
   std::size_t out_stride = 0;  ///< floats; at least R
 };
 
-/// out[t · out_stride + r] += Σ_k x[t · x_stride + k] · b[k, r]: what a matrix of low rank adds.
+/// Outputs that lie together in LowRankArgs::b.
+inline constexpr std::size_t kLowRankRows = 32;
+
+/// Floats of LowRankArgs::b.
+constexpr std::size_t low_rank_floats(std::size_t rank, std::size_t rows) {
+  return (rows + kLowRankRows - 1) / kLowRankRows * kLowRankRows * rank;
+}
+
+/// out[t · out_stride + r] += Σ_k x[t · x_stride + k] · B[r, k]: what a matrix of low rank adds.
 struct LowRankArgs {
   const float* x = nullptr;    ///< [T, x_stride], of which `rank` are read
   std::size_t x_stride = 0;    ///< floats; at least `rank`
-  const float* b = nullptr;    ///< [rank, R]
+  const float* b = nullptr;    ///< B: [R / kLowRankRows, rank, kLowRankRows], the last filled up
   std::size_t rank = 0;        ///< K
-  std::size_t rows = 0;        ///< R
   std::size_t tokens = 0;      ///< T
   float* out = nullptr;        ///< [T, out_stride], of which R are added to
   std::size_t out_stride = 0;  ///< floats; at least R
@@ -163,7 +170,7 @@ struct Kernels {
   /// Rows [row_begin, row_end) of the product, for all tokens.
   void (*matmul)(const MatmulArgs& args, std::size_t row_begin, std::size_t row_end,
                  std::uint8_t* scratch);
-  /// Adds to outputs [row_begin, row_end) of all tokens, k by k.
+  /// Adds to outputs [row_begin, row_end) of all tokens, k by k; row_begin a multiple of kLowRankRows.
   void (*add_low_rank)(const LowRankArgs& args, std::size_t row_begin, std::size_t row_end);
   /// Writes a group of rows of a sketch, given as floats [kSketchRows, cols].
   void (*make_sketch)(const float* rows, std::size_t group, const Sketch& sketch);

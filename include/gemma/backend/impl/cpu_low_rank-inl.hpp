@@ -19,6 +19,7 @@ namespace detail {
 /// A product, and what is added to it.
 struct CpuProduct : simd::MatmulArgs {
   Span<const LowRank> added;
+  std::size_t first_row = 0;  ///< of the matrix, where the product is with some of its rows only
 };
 
 /// The matrices of low rank of a session, and room for what they make of a batch.
@@ -98,11 +99,10 @@ class CpuLowRank {
       args.x_stride = width_;
       args.b = part.low_rank->b;
       args.rank = part.low_rank->rank();
-      args.rows = part.low_rank->outputs;
       args.tokens = product.x.tokens;
-      args.out = product.out;
+      args.out = product.out - product.first_row;
       args.out_stride = product.out_stride;
-      kernels.add_low_rank(args, row_begin, row_end);
+      kernels.add_low_rank(args, product.first_row + row_begin, product.first_row + row_end);
     }
   }
 

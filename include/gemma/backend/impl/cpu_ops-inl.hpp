@@ -215,6 +215,7 @@ class CpuOps {
     for (std::size_t row = 0; row < w.rows; row += slice) {
       product.weights = rows_of(w, row, (std::min)(slice, w.rows - row));
       product.out = logits + row;
+      product.first_row = row;
       run_products(h, &product, 1, rows);
       if (slice < w.rows) pager_.release(product.weights);
     }

@@ -10,6 +10,7 @@
 
 #include "gemma/base/bytes.hpp"
 #include "gemma/base/file.hpp"
+#include "gemma/base/float16.hpp"
 #include "gemma/base/hash.hpp"
 #include "gemma/formats/file_kind.hpp"
 #include "gemma/generate/adapter.hpp"
@@ -164,29 +165,27 @@ inline Result<AdapterInfo> describe(const AdapterFile& file) {
   return info;
 }
 
-}  // namespace detail
-
 /// Compares a file with a model, and takes its numbers.
 class AdapterLoader {
  public:
-  static Result<Adapter> load(const detail::AdapterFile& file, const Model& model) {
+  static Result<Adapter> load(const AdapterFile& file, const Model& model) {
     AdapterLoader loader(file, model);
     if (file.family && *file.family != model.config().family) {
       return Error(ErrorCode::invalid_argument,
                    file.path + ": was made for " + family_name(*file.family) + ", but " + model.path() + " is " +
                        family_name(model.config().family));
     }
-    GEMMA_TRY_ASSIGN(loader.data_.info, detail::describe(file));
+    GEMMA_TRY_ASSIGN(loader.data_.info, describe(file));
     for (const AdaptedMatrix& m : loader.data_.info.matrices) GEMMA_TRY(loader.add(m));
     return Adapter(std::make_shared<const Adapter::Data>(std::move(loader.data_)));
   }
 
  private:
-  AdapterLoader(const detail::AdapterFile& file, const Model& model) : file_(file), model_(model) {}
+  AdapterLoader(const AdapterFile& file, const Model& model) : file_(file), model_(model) {}
 
   Status add(const AdaptedMatrix& m) {
-    const detail::AdapterFactors& f = file_.factors.at(m.name);
-    const detail::MatrixPlace place = *detail::place_of(m.name);
+    const AdapterFactors& f = file_.factors.at(m.name);
+    const MatrixPlace place = *place_of(m.name);
     const WeightMatrix* matrix = place.in(model_.weights());
     const std::size_t layers = model_.config().layers.size();
     if (matrix == nullptr) {
@@ -208,35 +207,44 @@ class AdapterLoader {
       return wrong(f.b.name, "gives " + std::to_string(m.rows) + " outputs, but '" + m.name + "' of " +
                                  model_.path() + " has " + std::to_string(matrix->rows));
     }
-    GEMMA_TRY_ASSIGN(const float* a, decode(f.a, false));
-    GEMMA_TRY_ASSIGN(const float* b, decode(f.b, true));
+    std::vector<float> a(m.rank * m.cols);
+    GEMMA_TRY(decode(f.a, [&](std::size_t r, std::size_t c) -> float& { return a[r * m.cols + c]; }));
+    constexpr std::size_t kRows = simd::kLowRankRows;
+    std::vector<float> b(simd::low_rank_floats(m.rank, m.rows));
+    GEMMA_TRY(decode(f.b, [&](std::size_t r, std::size_t c) -> float& {
+      return b[(r / kRows * m.rank + c) * kRows + r % kRows];
+    }));
     LowRank low_rank;
-    low_rank.a.data = reinterpret_cast<const std::uint8_t*>(a);
+    low_rank.a.data = reinterpret_cast<const std::uint8_t*>(keep(std::move(a)));
     low_rank.a.rows = m.rank;
     low_rank.a.cols = m.cols;
     low_rank.a.row_bytes = m.cols * sizeof(float);
-    low_rank.b = b;
+    low_rank.b = keep(std::move(b));
     low_rank.outputs = m.rows;
     low_rank.scale = m.scale;
     data_.parts.push_back({place.layer, place.matrix, low_rank});
     return {};
   }
 
-  /// All numbers of a factor as floats, row by row or column by column.
-  Result<const float*> decode(const TensorView& tensor, bool transposed) {
+  /// All numbers of a factor as floats, each to place(row, column).
+  template <class Place>
+  Status decode(const TensorView& tensor, const Place& place) const {
     const WeightMatrix m = matrix_of(tensor);
-    std::vector<float> numbers(m.rows * m.cols);
     std::vector<float> row(m.cols);
     for (std::size_t r = 0; r < m.rows; ++r) {
       quant::decode_row(m, r, row.data());
       for (std::size_t c = 0; c < m.cols; ++c) {
         if (!std::isfinite(row[c])) return wrong(tensor.name, "holds a value that is not a number");
-        numbers[transposed ? c * m.rows + r : r * m.cols + c] = row[c];
+        place(r, c) = row[c];
       }
     }
+    return {};
+  }
+
+  const float* keep(std::vector<float> numbers) {
     data_.bytes += numbers.size() * sizeof(float);
     data_.numbers.push_back(std::move(numbers));
-    return static_cast<const float*>(data_.numbers.back().data());
+    return data_.numbers.back().data();
   }
 
   Error wrong(const std::string& tensor, const std::string& what) const {
@@ -244,20 +252,12 @@ class AdapterLoader {
                               ErrorCode::invalid_argument);
   }
 
-  const detail::AdapterFile& file_;
+  const AdapterFile& file_;
   const Model& model_;
   Adapter::Data data_;
 };
 
-GEMMA_INLINE std::uint64_t Adapter::fingerprint() const {
-  Hash hash;
-  for (const AdaptedMatrix& matrix : matrices()) hash.add(bytes_of(matrix.name));
-  for (const std::vector<float>& numbers : data_->numbers) {
-    hash.add(Bytes(reinterpret_cast<const std::uint8_t*>(numbers.data()),
-                   numbers.size() * sizeof(float)));
-  }
-  return hash.value();
-}
+}  // namespace detail
 
 GEMMA_INLINE Status Adapter::add_to(const Weights& weights, float scale, LowRankTable& table) const {
   if (!std::isfinite(scale)) {
@@ -276,15 +276,29 @@ GEMMA_INLINE Status Adapter::add_to(const Weights& weights, float scale, LowRank
   return {};
 }
 
+GEMMA_INLINE std::uint64_t Adapter::fingerprint() const {
+  Hash hash;
+  for (const AdaptedMatrix& m : matrices()) {
+    hash.add(bytes_of(m.name));
+    hash.add(std::uint64_t{m.rank});
+    hash.add(std::uint64_t{float_bits(m.scale)});
+  }
+  for (const std::vector<float>& numbers : data_->numbers) {
+    hash.add(Bytes(reinterpret_cast<const std::uint8_t*>(numbers.data()),
+                   numbers.size() * sizeof(float)));
+  }
+  return hash.value();
+}
+
 GEMMA_INLINE Result<Adapter> try_load_adapter(const std::string& path, const Model& model) {
   GEMMA_TRY_ASSIGN(const detail::AdapterFile file, detail::read_adapter(path));
-  return AdapterLoader::load(file, model);
+  return detail::AdapterLoader::load(file, model);
 }
 
 GEMMA_INLINE Result<Adapter> try_load_adapter_bytes(Bytes bytes, const std::string& name,
                                                     const Model& model) {
   GEMMA_TRY_ASSIGN(const detail::AdapterFile file, detail::read_adapter_bytes(bytes, name));
-  return AdapterLoader::load(file, model);
+  return detail::AdapterLoader::load(file, model);
 }
 
 GEMMA_INLINE Result<AdapterInfo> try_read_adapter_info(const std::string& path) {

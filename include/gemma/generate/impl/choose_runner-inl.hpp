@@ -34,6 +34,13 @@ inline std::uint64_t session_bytes(const Config& config, const CpuOptions& cpu) 
          cpu_scratch_bytes(config, cpu);
 }
 
+/// Of the adapters in use.
+inline std::uint64_t adapter_bytes(const SessionOptions& options) {
+  std::uint64_t sum = 0;
+  for (const SessionAdapter& a : options.adapters) sum += a.adapter.bytes();
+  return sum;
+}
+
 /// The runner's options where the user left them open.
 inline CpuOptions cpu_options(const Model& model, const SessionOptions& options) {
   constexpr std::size_t kDefaultContext = 4096;
@@ -48,7 +55,7 @@ inline CpuOptions cpu_options(const Model& model, const SessionOptions& options)
   cpu.kv_type = options.kv_type.value_or(model.default_kv_type());
   cpu.two_pass_head = options.two_pass_head;
   if (model.max_resident_bytes() != 0) {
-    const std::uint64_t others = session_bytes(model.config(), cpu);
+    const std::uint64_t others = session_bytes(model.config(), cpu) + adapter_bytes(options);
     cpu.paging.bytes = model.max_resident_bytes() - (std::min)(others, model.max_resident_bytes());
     cpu.paging.release = [model](Bytes part) { model.source().advise_dontneed(part); };
     cpu.paging.will_need = [model](Bytes part) { model.source().advise_willneed(part); };

@@ -42,8 +42,9 @@ inline std::uint64_t fingerprint(const Model& model, const std::vector<SessionAd
     if (model.max_resident_bytes() != 0) model.source().advise_dontneed(tensor.data);
   }
   for (const SessionAdapter& a : adapters) {
+    if (a.scale == 0.0f) continue;
     hash.add(a.adapter.fingerprint());
-    hash.add(std::uint64_t{float_bits(a.adapter.scale() * a.scale)});
+    hash.add(std::uint64_t{float_bits(a.scale)});
   }
   return hash.value();
 }
