@@ -343,6 +343,36 @@ TEST_CASE("errors that are not the device's are passed on") {
   CHECK(fixture.runner.description() == "opencl: Fake 9000");
 }
 
+TEST_CASE("adapters are the CPU's work: it takes over, and stays") {
+  const TinyModel tiny;
+  Fixture fixture(tiny, {});
+  const auto none = std::make_shared<gemma::LowRankTable>();
+  REQUIRE(fixture.runner.set_adapters(none).ok());
+  CHECK(fixture.runner.description() == "opencl: Fake 9000");
+  CHECK(fixture.cpus_made == 0);
+
+  const gemma::WeightMatrix& q = tiny.floats.weights().layers[0].q;
+  const std::vector<float> numbers(q.cols + gemma::simd::low_rank_floats(1, q.rows));
+  gemma::LowRank low_rank;
+  low_rank.a.data = reinterpret_cast<const std::uint8_t*>(numbers.data());
+  low_rank.a.rows = 1;
+  low_rank.a.cols = q.cols;
+  low_rank.a.row_bytes = q.cols * sizeof(float);
+  low_rank.b = numbers.data();
+  low_rank.outputs = q.rows;
+  const auto some = std::make_shared<gemma::LowRankTable>();
+  some->add(q, low_rank, nullptr);
+  fixture.cpu_works = false;
+  CHECK_FALSE(fixture.runner.set_adapters(some).ok());
+  CHECK(fixture.runner.description() == "opencl: Fake 9000");
+  fixture.cpu_works = true;
+  REQUIRE(fixture.runner.set_adapters(some).ok());
+  CHECK(fixture.runner.description() == "cpu");
+  CHECK(fixture.runner.remark() == "adapters were set, which are applied on the CPU");
+  REQUIRE(fixture.runner.set_adapters(nullptr).ok());
+  CHECK(fixture.runner.description() == "cpu");
+}
+
 TEST_CASE("a device that fails while it draws several tokens is replaced, and nothing is drawn twice") {
   const TinyModel tiny;
   const auto plain = make_cpu(tiny).value();

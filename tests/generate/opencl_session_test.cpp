@@ -8,7 +8,9 @@
 #include <vector>
 
 #include "gemma/formats/gguf.hpp"
+#include "gemma/generate/adapter.hpp"
 #include "gemma/generate/session.hpp"
+#include "generate/lora.hpp"
 #include "generate/mediapipe_file.hpp"
 #include "temp_folder.hpp"
 #include "test_data.hpp"
@@ -344,6 +346,36 @@ TEST_CASE("weights that are not numbers are an error on a device, too") {
       CHECK(session.position() == 0);
     }
   }
+}
+
+TEST_CASE("a session with adapters goes to the CPU, and says why, or what to do") {
+  const TempFolder folder;
+  SessionOptions options = options_of(Backend::automatic, folder);
+  const gemma::Model model = tiny();
+  const gemma::Adapter adapter = gemma::load_adapter_bytes(TestLora(model, {}).gguf(), "a.gguf", model);
+  options.adapters = {{adapter}};
+  CHECK(Session(model, options).backend() == "cpu");
+  CHECK(Session(model, options).backend_reason() == "adapters are applied on the CPU only");
+  options.backend = Backend::opencl;
+  const auto refused = Session::create(model, options);
+  REQUIRE_FALSE(refused.ok());
+  const std::string sentence =
+      "the OpenCL backend cannot be used: adapters are applied on the CPU only; choose the CPU, or merge the adapters";
+  CHECK(contains(refused.error().message(), sentence));
+
+  options.adapters = {};
+  if (!has_device(options)) {
+    MESSAGE("skipped: no OpenCL device here");
+    return;
+  }
+  Session device(model, options);
+  const auto before = device.generate(prompt(), {}, greedy()).ids;
+  const gemma::Status status = device.try_set_adapters({{adapter}});
+  REQUIRE_FALSE(status.ok());
+  CHECK(contains(status.error().message(), sentence));
+  CHECK(device.position() > 0);
+  device.reset();
+  CHECK(device.generate(prompt(), {}, greedy()).ids == before);
 }
 
 #endif

@@ -3,11 +3,13 @@
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
 import time
 import unittest
+from pathlib import Path
 
 GEMMA, MODEL = sys.argv[1], sys.argv[2]
 
@@ -146,6 +148,69 @@ class Run(Case):
         _, errors = process.communicate(timeout=60)
         self.assertEqual(process.returncode, 130)
         self.assertIn(b"cancelled", errors)
+
+
+def write_adapter(path, scale_of_numbers):
+    """A LoRA of rank 2 for the first layer's queries, whose numbers are all the same."""
+
+    def text(value):
+        return struct.pack("<Q", len(value)) + value.encode()
+
+    rows, cols = 64, 64
+    keys = {"general.type": "adapter", "general.architecture": "gemma3", "adapter.type": "lora"}
+    head = b"".join(text(key) + struct.pack("<I", 8) + text(value) for key, value in keys.items())
+    head += text("adapter.lora.alpha") + struct.pack("<If", 6, 4.0)
+    data = b""
+    for name, shape in {"a": (cols, 2), "b": (2, rows)}.items():
+        head += text("blk.0.attn_q.weight.lora_" + name) + struct.pack("<IQQIQ", 2, *shape, 0, len(data))
+        data += struct.pack("<f", scale_of_numbers) * (shape[0] * shape[1])
+    head = b"GGUF" + struct.pack("<IQQ", 3, 2, len(keys) + 1) + head
+    path.write_bytes(head + bytes(-len(head) % 32) + data)
+
+
+class Lora(Case):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.adapter = Path(folder.name) / "adapter.gguf"
+        write_adapter(self.adapter, 0.25)
+
+    def logits(self, *args):
+        return self.json("logits", MODEL, "--ids", "2,10,20,30", *args)["positions"][0]["logits"]
+
+    def test_scales_multiply_the_adapter_and_adapters_add_up(self):
+        plain, once = self.logits(), self.logits("--lora", self.adapter)
+        self.assertNotEqual(plain, once)
+        self.assertEqual(plain, self.logits("--lora", f"{self.adapter}:0"))
+        self.assertEqual(once, self.logits("--lora", f"{self.adapter}:2", "--lora-scale", 0.5))
+        twice = self.logits("--lora", f"{self.adapter}:0.5", "--lora", f"{self.adapter}:1.5")
+        for a, b in zip(twice, self.logits("--lora", self.adapter, "--lora-scale", 2)):
+            self.assertAlmostEqual(a, b, places=3)
+
+    def test_every_command_that_runs_a_model_takes_it(self):
+        write_adapter(self.adapter, 2.0)
+        for args in (("run", MODEL, "--prompt-ids", "2,10,20", "--max-tokens", 1, "--json"), ("score", MODEL, "--ids", "2,10,20,30"),
+                     ("embed", MODEL, "--ids", "2,10,20", "--json"), ("bench", MODEL, "-p", "4", "-n", "1", "-r", "1", "--json")):
+            self.json(*args, "--lora", self.adapter)
+        self.assertNotEqual(self.json("score", MODEL, "--ids", "2,10,20,30")["nll"],
+                            self.json("score", MODEL, "--ids", "2,10,20,30", "--lora", self.adapter)["nll"])
+        self.out("chat", MODEL, "--max-tokens", 2, "--lora", self.adapter, stdin=b"hello\n")
+
+    def test_info(self):
+        result = self.json("info", self.adapter, "--json")
+        self.assertEqual((result["rank"], result["alpha"]), (2, 4))
+        self.assertEqual(result["matrices"],
+                         [{"name": "blk.0.attn_q.weight", "rows": 64, "cols": 64, "rank": 2, "scale": 2}])
+        shown = self.out("info", self.adapter).decode()
+        self.assertIn("LoRA adapter, GGUF v3, rank 2, alpha 4", shown)
+        self.assertIn("attn_q.weight 64 x 64, rank 2, scale 2.0: 1 matrix", shown)
+
+    def test_wrong_use(self):
+        self.fails(1, "is a LoRA adapter, not a model", "run", self.adapter, "--prompt", "a")
+        self.fails(1, "is a model (GGUF of gemma3), not an adapter", "run", MODEL, "--prompt", "a", "--lora", MODEL)
+        self.fails(1, "no-such.gguf", "run", MODEL, "--prompt", "a", "--lora", "no-such.gguf:0.5")
+        self.fails(2, "--lora-scale", "run", MODEL, "--prompt", "a", "--lora", self.adapter, "--lora-scale", 1, "--lora-scale", 2)
+        self.fails(2, "--reference", "logits", MODEL, "--ids", "2", "--reference", "--lora", self.adapter)
 
 
 class Tokens(Case):

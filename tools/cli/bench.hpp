@@ -141,7 +141,7 @@ inline double measure(gemma::Session& session, std::size_t prompt, std::size_t d
 inline double first_token_seconds(const EngineOptions& engine, std::size_t threads) {
   const auto start = std::chrono::steady_clock::now();
   const gemma::Model model = engine.load();
-  gemma::SessionOptions options = engine.session_options();
+  gemma::SessionOptions options = engine.session_options(model);
   options.threads = threads;
   gemma::Session session(model, options);
   session.logits(synthetic_prompt(model, 16));
@@ -163,7 +163,7 @@ inline int bench(const BenchOptions& o) {
   for (const std::size_t n : o.decodes) longest = (std::max)(longest, n + 1);
   std::string backend;
   for (const std::size_t count : threads) {
-    gemma::SessionOptions options = o.engine.session_options();
+    gemma::SessionOptions options = o.engine.session_options(model);
     options.threads = count;
     if (options.context == 0) options.context = (std::min)(longest, model.config().context_length);
     gemma::Session session(model, options);
@@ -236,6 +236,7 @@ inline void add_bench(CLI::App& app, Action& action) {
   auto o = std::make_shared<BenchOptions>();
   o->engine.add_model(*sub);
   o->engine.add_two_pass_head(*sub);
+  o->engine.lora.add_to(*sub);
   sub->add_option("-p", o->prompts, "prompt lengths to read; 0: none")->delimiter(',')
       ->capture_default_str()->check(whole_number());
   sub->add_option("-n", o->decodes, "numbers of tokens to write; 0: none")->delimiter(',')

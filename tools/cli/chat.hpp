@@ -16,7 +16,7 @@ struct ChatOptions {
 class Conversation {
  public:
   Conversation(const gemma::Model& model, const ChatOptions& options)
-      : model_(model), options_(options), session_(model, options.engine.session_options()) {
+      : model_(model), options_(options), session_(model, options.engine.session_options(model)) {
     reset();
   }
 
@@ -147,6 +147,7 @@ inline void add_chat(CLI::App& app, Action& action) {
   auto o = std::make_shared<ChatOptions>();
   o->engine.add_to(*sub);
   o->engine.add_two_pass_head(*sub);
+  o->engine.lora.add_to(*sub);
   add_sampling(*sub, o->generate);
   sub->add_option("--system", o->system, "what the model is to know about its task");
   sub->add_flag("--thinking", o->thinking, "Gemma 4: let the model think before it answers");

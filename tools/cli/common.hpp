@@ -13,6 +13,7 @@
 #include <fstream>
 #include <functional>
 #include <iostream>
+#include <locale>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <sstream>
@@ -205,6 +206,51 @@ inline std::vector<std::string> kv_names() {
   return names;
 }
 
+/// --lora and --lora-scale: adapters, each with its scale.
+struct LoraOptions {
+  std::vector<std::string> paths;  ///< PATH or PATH:SCALE
+  std::vector<float> scales;
+
+  void add_to(CLI::App& app) {
+    app.add_option("--lora", paths,
+                   "PATH or PATH:SCALE: a LoRA adapter (GGUF, PEFT's folder, or MediaPipe's file) for this "
+                   "model, on the CPU; given several times, they add up")
+        ->allow_extra_args(false);
+    app.add_option("--lora-scale", scales,
+                   "the scale of an adapter, times its own; once for each --lora, in the same order; "
+                   "if not given, 1")
+        ->allow_extra_args(false);
+  }
+
+  std::vector<gemma::SessionAdapter> load(const gemma::Model& model) const {
+    if (!scales.empty() && scales.size() != paths.size()) {
+      throw UsageError("--lora-scale is given " + std::to_string(scales.size()) + " times, and --lora " +
+                       std::to_string(paths.size()) + " times; each adapter has one scale");
+    }
+    std::vector<gemma::SessionAdapter> adapters;
+    for (std::size_t i = 0; i < paths.size(); ++i) {
+      auto [path, scale] = split(paths[i]);
+      if (!scales.empty()) scale *= scales[i];
+      adapters.push_back({gemma::load_adapter(path, model), scale});
+    }
+    return adapters;
+  }
+
+ private:
+  /// What follows the last colon is a scale if it is a number, and no file has the whole for its name.
+  static std::pair<std::string, float> split(const std::string& text) {
+    const std::size_t colon = text.rfind(':');
+    if (colon == std::string::npos || colon == 0 || gemma::path_kind(text) != gemma::PathKind::nothing) {
+      return {text, 1.0f};
+    }
+    std::istringstream number(text.substr(colon + 1));
+    number.imbue(std::locale::classic());
+    float scale = 1.0f;
+    if (!(number >> scale) || number.peek() != std::char_traits<char>::eof()) return {text, 1.0f};
+    return {text.substr(0, colon), scale};
+  }
+};
+
 /// Options of every command that runs a model.
 struct EngineOptions {
   std::string model;
@@ -218,6 +264,7 @@ struct EngineOptions {
   std::optional<std::size_t> gpu_layers;
   std::uint64_t max_resident = 0;
   std::uint64_t memory_limit = 0;
+  LoraOptions lora;
 
   /// `context_default`: what --ctx 0 means.
   void add_to(CLI::App& app,
@@ -279,6 +326,12 @@ struct EngineOptions {
     return load_model(model, options);
   }
 
+  /// With the adapters that were given.
+  gemma::SessionOptions session_options(const gemma::Model& of) const {
+    gemma::SessionOptions options = session_options();
+    options.adapters = lora.load(of);
+    return options;
+  }
 
   gemma::SessionOptions session_options() const {
     gemma::SessionOptions options;

@@ -17,7 +17,7 @@ struct EmbedArguments {
 
 inline int embed(const EmbedArguments& a) {
   const gemma::Model model = a.engine.load();
-  gemma::Session session(model, a.engine.session_options());
+  gemma::Session session(model, a.engine.session_options(model));
   Interrupt interrupt(session);
   gemma::EmbedOptions options;
   options.pooling = a.pooling == "mean" ? gemma::Pooling::mean : gemma::Pooling::last_token;
@@ -38,6 +38,7 @@ inline void add_embed(CLI::App& app, Action& action) {
   CLI::App* sub = app.add_subcommand("embed", "Turn a text into a vector");
   auto a = std::make_shared<EmbedArguments>();
   a->engine.add_to(*sub);
+  a->engine.lora.add_to(*sub);
   CLI::Option_group* input = sub->add_option_group("input", "what to embed (one of)");
   add_text(*input, "--text", a->text, "the text itself");
   add_text(*input, "--file", a->file, "a file with the text; - is standard input");

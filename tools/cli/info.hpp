@@ -168,7 +168,48 @@ inline void print_info(const Json& i) {
   std::cout << "backend: " << text(i["backend"]) << ", " << text(i["backend_reason"]) << '\n';
 }
 
+/// Of an adapter: no model is needed to say it.
+inline Json adapter_json(const gemma::AdapterInfo& info) {
+  Json matrices = Json::array();
+  for (const gemma::AdaptedMatrix& m : info.matrices) {
+    matrices.push_back({{"name", m.name}, {"rows", m.rows}, {"cols", m.cols}, {"rank", m.rank}, {"scale", m.scale}});
+  }
+  return {{"file", info.path},
+          {"format", info.format},
+          {"base", info.base},
+          {"rank", info.rank},
+          {"alpha", info.alpha ? Json(*info.alpha) : Json()},
+          {"matrices", matrices}};
+}
+
+/// Matrices of one kind, rank and scale in a line, with the layers that have them.
+inline void print_adapter(const Json& i) {
+  std::cout << i["file"].get<std::string>() << ": LoRA adapter, " << i["format"].get<std::string>() << ", rank "
+            << i["rank"] << ", ";
+  i["alpha"].is_null() ? std::cout << "no alpha" : std::cout << "alpha " << i["alpha"];
+  if (i["base"] != "") std::cout << ", for " << i["base"].get<std::string>();
+  std::cout << '\n';
+  std::vector<std::string> order;
+  std::map<std::string, std::size_t> count;
+  for (const Json& m : i["matrices"]) {
+    const auto name = m["name"].get<std::string>();
+    const std::size_t dot = name.compare(0, 4, "blk.") == 0 ? name.find('.', 4) + 1 : 0;
+    std::ostringstream line;
+    line << name.substr(dot) << ' ' << m["rows"] << " x " << m["cols"] << ", rank " << m["rank"] << ", scale "
+         << m["scale"];
+    if (count[line.str()]++ == 0) order.push_back(line.str());
+  }
+  for (const std::string& line : order) {
+    std::cout << "  " << line << ": " << count[line] << (count[line] == 1 ? " matrix\n" : " matrices\n");
+  }
+}
+
 inline int info(const InfoOptions& o) {
+  if (gemma::is_adapter(o.engine.model)) {
+    const Json json = adapter_json(gemma::read_adapter_info(o.engine.model));
+    o.json ? print_json(json) : print_adapter(json);
+    return 0;
+  }
   const gemma::Model model = load_mapped(o.engine.model);
   const Json json = info_json(o, model);
   o.json ? print_json(json) : print_info(json);
@@ -176,14 +217,15 @@ inline int info(const InfoOptions& o) {
 }
 
 inline void add_info(CLI::App& app, Action& action) {
-  CLI::App* sub = app.add_subcommand("info", "Show what a model file holds and how much it needs");
+  CLI::App* sub = app.add_subcommand("info", "Show what a model or an adapter holds and how much it needs");
   auto o = std::make_shared<InfoOptions>();
   o->engine.add_to(*sub);
   sub->add_flag("--json", o->json, "print JSON");
   sub->footer(
       "Examples:\n"
       "  gemma info model.gguf\n"
-      "  gemma info model.gguf --ctx 32768 --json");
+      "  gemma info model.gguf --ctx 32768 --json\n"
+      "  gemma info adapter.gguf");
   sub->callback([o, &action] { action = [o] { return info(*o); }; });
 }
 

@@ -17,8 +17,11 @@ class Evaluator {
   Evaluator(const EngineOptions& engine, const gemma::Model& model, bool reference,
             std::size_t longest)
       : model_(model) {
+    if (reference && !engine.lora.paths.empty()) {
+      throw UsageError("--reference computes without adapters; leave out --lora");
+    }
     if (reference) return;
-    gemma::SessionOptions options = engine.session_options();
+    gemma::SessionOptions options = engine.session_options(model);
     if (options.context == 0) {
       options.context = (std::min)(longest, model.config().context_length);
     }
@@ -158,6 +161,7 @@ inline void add_logits(CLI::App& app, Action& action) {
   CLI::App* sub = app.add_subcommand("logits", "Print the logits after given token ids, as JSON");
   auto o = std::make_shared<LogitsOptions>();
   o->engine.add_to(*sub, "as many as there are ids");
+  o->engine.lora.add_to(*sub);
   add_ids(*sub, "--ids", o->ids, "token ids: 2,105,…")->required();
   sub->add_option("--last", o->last, "positions to print, counted from the end; 0: all")
       ->capture_default_str()->check(whole_number());
@@ -241,6 +245,7 @@ inline void add_score(CLI::App& app, Action& action) {
   CLI::App* sub = app.add_subcommand("score", "Measure perplexity of a text or of token ids");
   auto o = std::make_shared<ScoreOptions>();
   o->engine.add_to(*sub, "2048 for a file, else as many as there are ids");
+  o->engine.lora.add_to(*sub);
   CLI::Option_group* input = sub->add_option_group("text", "what to score (one of)");
   add_text(*input, "--file", o->file,
            "a text, cut into windows of --ctx tokens that begin with BOS; - is standard input");
@@ -250,6 +255,7 @@ inline void add_score(CLI::App& app, Action& action) {
   sub->footer(
       "Examples:\n"
       "  gemma score model.gguf --file book.txt --ctx 2048\n"
+      "  gemma score model.gguf --file book.txt --lora adapter.gguf\n"
       "  gemma score model.gguf --ids 2,651,5134,576 --reference");
   sub->callback([o, &action] { action = [o] { return score(*o); }; });
 }

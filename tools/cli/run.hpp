@@ -53,7 +53,7 @@ inline int run(const RunOptions& o) {
   }
   const gemma::Model model = o.engine.load();
   const std::vector<TokenId> prompt = prompt_of(o, model, o.restore.empty());
-  gemma::Session session(model, o.engine.session_options());
+  gemma::Session session(model, o.engine.session_options(model));
   Interrupt interrupt(session);
   if (!o.restore.empty()) {
     ProgressLine progress("tokens");
@@ -144,6 +144,7 @@ inline void add_run(CLI::App& app, Action& action) {
   auto o = std::make_shared<RunOptions>();
   o->engine.add_to(*sub);
   o->engine.add_two_pass_head(*sub);
+  o->engine.lora.add_to(*sub);
   CLI::Option_group* prompt = sub->add_option_group("prompt", "what to continue (one of)");
   add_text(*prompt, "-p,--prompt", o->prompt, "the text itself");
   add_text(*prompt, "--prompt-file", o->prompt_file, "a file with the text; - is standard input");
@@ -163,6 +164,7 @@ inline void add_run(CLI::App& app, Action& action) {
       "Examples:\n"
       "  gemma run model.gguf --prompt 'Once upon a time' --max-tokens 100\n"
       "  gemma run model.gguf --chat --prompt 'Name three rivers.' --temperature 0\n"
+      "  gemma run model.gguf --prompt 'Once upon a time' --lora style.gguf --lora names:0.5\n"
       "  gemma run model.gguf --prompt-file story.txt --seed 7 --stop $'\\n\\n' --json\n"
       "  gemma run model.gguf --prompt-file book.txt --max-tokens 0 --save book.session\n"
       "  gemma run model.gguf --restore book.session --prompt 'The end'");

@@ -31,6 +31,8 @@ class FallbackRunner final : public Runner {
   Result<std::vector<DrawnToken>> draw_greedily(TokenId first, std::size_t steps) override;
   void rewind(std::size_t position) override;
   void reset() override;
+  /// Adapters are the CPU's work: if there are any, it takes over, and stays.
+  Status set_adapters(std::shared_ptr<const LowRankTable> table) override;
 
   std::size_t position() const override { return runner_->position(); }
   std::size_t context() const override { return runner_->context(); }

@@ -11,6 +11,7 @@
 #include "gemma/base/error.hpp"
 #include "gemma/base/span.hpp"
 #include "gemma/base/token.hpp"
+#include "gemma/model/low_rank.hpp"
 
 GEMMA_NAMESPACE_BEGIN
 
@@ -66,6 +67,16 @@ class Runner {
   virtual void rewind(std::size_t position) = 0;
   /// Forgets the sequence.
   virtual void reset() = 0;
+  /// Adds these to the model's matrices from now on, instead of those before, and forgets the sequence.
+  /// Null: none. An error, with all as it was, where the backend cannot, or memory is short.
+  virtual Status set_adapters(std::shared_ptr<const LowRankTable> table) {
+    if (table != nullptr && !table->empty()) {
+      return Error(ErrorCode::unsupported,
+                   description() + ": this backend applies no adapters; choose the CPU");
+    }
+    reset();
+    return {};
+  }
 
   virtual std::size_t position() const = 0;   ///< tokens read so far
   virtual std::size_t context() const = 0;    ///< tokens that fit

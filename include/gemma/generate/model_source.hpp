@@ -68,6 +68,14 @@ class ModelSource : public TensorSource {
   virtual const gguf::File* gguf_file() const { return nullptr; }
 };
 
+/// For an adapter that is opened as a model.
+inline Error adapter_is_no_model(const std::string& name) {
+  return Error(ErrorCode::invalid_argument,
+               name + ": is a LoRA adapter, not a model; load the model it was made for, and give it this "
+                      "as an adapter: load_adapter() and SessionOptions::adapters, or `gemma run MODEL "
+                      "--lora " + name + "`");
+}
+
 GEMMA_NAMESPACE_END
 
 #endif  // GEMMA_GENERATE_MODEL_SOURCE_HPP_

@@ -15,6 +15,7 @@
 #include "gemma/backend/runner.hpp"
 #include "gemma/base/error.hpp"
 #include "gemma/base/progress.hpp"
+#include "gemma/generate/adapter.hpp"
 #include "gemma/generate/model.hpp"
 #include "gemma/generate/sampler.hpp"
 #if defined(GEMMA_OPENCL)
@@ -39,6 +40,9 @@ struct SessionOptions {
   std::optional<simd::KvType> kv_type;  ///< none: Model::default_kv_type()
   Backend backend = Backend::automatic;  ///< an error if it is `opencl` and cannot be had
   bool two_pass_head = false;  ///< see CpuOptions: faster greedy and top-k decoding, more memory
+  /// What the model's matrices are changed by: the sum of these. Adapters are applied on the CPU, which
+  /// is then chosen; with Backend::opencl they are an error. Plans of memory count them as scratch.
+  std::vector<SessionAdapter> adapters;
   LogFn log;                   ///< hears which device was chosen, and when it fails
 #if defined(GEMMA_OPENCL)
   OpenClOptions opencl;        ///< with_environment() adds to them
@@ -213,6 +217,19 @@ class Session {
 
   /// Forgets everything read.
   void reset();
+
+  /// Changes SessionOptions::adapters, and forgets everything read, which depended on them. A session on
+  /// a GPU goes to the CPU. Errors leave all as it was: an adapter that was loaded for another model, too
+  /// little memory, Backend::opencl.
+  Status try_set_adapters(std::vector<SessionAdapter> adapters);
+#if !defined(GEMMA_NO_EXCEPTIONS)
+  /// Like try_set_adapters(); throws the Error.
+  void set_adapters(std::vector<SessionAdapter> adapters) {
+    try_set_adapters(std::move(adapters)).value();
+  }
+#endif
+  /// Those in use.
+  const std::vector<SessionAdapter>& adapters() const { return options_.adapters; }
 
   /// All tokens read or drawn.
   const std::vector<TokenId>& history() const { return history_; }

@@ -67,6 +67,25 @@ struct MatmulArgs {
   std::size_t out_stride = 0;  ///< floats; at least R
 };
 
+/// Outputs that lie together in LowRankArgs::b.
+inline constexpr std::size_t kLowRankRows = 32;
+
+/// Floats of LowRankArgs::b.
+constexpr std::size_t low_rank_floats(std::size_t rank, std::size_t rows) {
+  return (rows + kLowRankRows - 1) / kLowRankRows * kLowRankRows * rank;
+}
+
+/// out[t · out_stride + r] += Σ_k x[t · x_stride + k] · B[r, k]: what a matrix of low rank adds.
+struct LowRankArgs {
+  const float* x = nullptr;    ///< [T, x_stride], of which `rank` are read
+  std::size_t x_stride = 0;    ///< floats; at least `rank`
+  const float* b = nullptr;    ///< B: [R / kLowRankRows, rank, kLowRankRows], the last filled up
+  std::size_t rank = 0;        ///< K
+  std::size_t tokens = 0;      ///< T
+  float* out = nullptr;        ///< [T, out_stride], of which R are added to
+  std::size_t out_stride = 0;  ///< floats; at least R
+};
+
 /// Rows of a sketch that lie together.
 inline constexpr std::size_t kSketchRows = 16;
 /// The widest sketch there is, in blocks of 32 columns.
@@ -151,6 +170,8 @@ struct Kernels {
   /// Rows [row_begin, row_end) of the product, for all tokens.
   void (*matmul)(const MatmulArgs& args, std::size_t row_begin, std::size_t row_end,
                  std::uint8_t* scratch);
+  /// Adds to outputs [row_begin, row_end) of all tokens, k by k; row_begin a multiple of kLowRankRows.
+  void (*add_low_rank)(const LowRankArgs& args, std::size_t row_begin, std::size_t row_end);
   /// Writes a group of rows of a sketch, given as floats [kSketchRows, cols].
   void (*make_sketch)(const float* rows, std::size_t group, const Sketch& sketch);
   /// Groups [group_begin, group_end) of a sketch times a token: the product with the matrix itself

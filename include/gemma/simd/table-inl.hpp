@@ -10,6 +10,7 @@
 #include "gemma/simd/attention-inl.hpp"
 #include "gemma/simd/elementwise-inl.hpp"
 #include "gemma/simd/float_matmul-inl.hpp"
+#include "gemma/simd/low_rank-inl.hpp"
 #include "gemma/simd/matmul-inl.hpp"
 #include "gemma/simd/matvec-inl.hpp"
 #include "gemma/simd/packed-inl.hpp"
@@ -74,6 +75,7 @@ inline Kernels make_table() {
   table.quantize_coarse = &quantize_coarse;
   table.quantize_fine = &quantize_fine;
   table.matmul = &matmul;
+  table.add_low_rank = &add_low_rank;
   table.make_sketch = &make_sketch;
   table.multiply_sketch = &multiply_sketch;
   table.attention = &attention;

@@ -44,6 +44,12 @@ class CpuRunner final : public Runner {
     return {};
   }
 
+  Status set_adapters(std::shared_ptr<const LowRankTable> table) override {
+    GEMMA_TRY(ops_.set_adapters(std::move(table), options_.batch));
+    reset();
+    return {};
+  }
+
   void rewind(std::size_t position) override { position_ = position; }
   void reset() override { position_ = 0; }
   std::size_t position() const override { return position_; }
@@ -53,7 +59,7 @@ class CpuRunner final : public Runner {
 
   Result<std::unique_ptr<Runner>> clone() const override {
     GEMMA_TRY_ASSIGN(CpuOps ops, CpuOps::create(config_, options_));
-    GEMMA_TRY(ops.share(ops_));
+    GEMMA_TRY(ops.share(ops_, options_.batch));
     std::unique_ptr<CpuRunner> runner(new CpuRunner(config_, weights_, options_, std::move(ops)));
     GEMMA_TRY(runner->allocate());
     runner->ops_.page(weights_);

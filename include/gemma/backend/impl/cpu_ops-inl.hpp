@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "gemma/backend/cpu.hpp"
+#include "gemma/backend/impl/cpu_low_rank-inl.hpp"
 #include "gemma/backend/impl/two_pass_head-inl.hpp"
 #include "gemma/backend/impl/weight_pager-inl.hpp"
 #include "gemma/base/aligned.hpp"
@@ -62,8 +63,9 @@ class CpuOps {
 
   /// Goes on from where `other`, made with the same arguments, is. The KV cache is shared until one of
   /// both begins a batch.
-  Status share(const CpuOps& other) {
+  Status share(const CpuOps& other, std::size_t batch) {
     kv_ = other.kv_;
+    GEMMA_TRY(low_rank_.set(other.low_rank_.table(), batch));
     GEMMA_TRY_ASSIGN(two_pass_head_, other.two_pass_head_.clone());
     return {};
   }
@@ -186,9 +188,14 @@ class CpuOps {
   /// y = W x for one or several matrices of the same input, in one go: matmul(x, W1, y1, W2, y2…).
   template <class... More>
   void matmul(const float* x, const WeightMatrix& w, float* y, const More&... more) {
-    simd::MatmulArgs products[1 + sizeof...(More) / 2];
+    CpuProduct products[1 + sizeof...(More) / 2];
     collect(products, w, y, more...);
     run_products(x, products, 1 + sizeof...(More) / 2, tokens_);
+  }
+
+  /// What is added to matrices from now on.
+  Status set_adapters(std::shared_ptr<const LowRankTable> table, std::size_t batch) {
+    return low_rank_.set(std::move(table), batch);
   }
 
   Status make_two_pass_head(const WeightMatrix& w) { return two_pass_head_.create(w, *pool_); }
@@ -196,17 +203,19 @@ class CpuOps {
   /// logits [rows, V] of normed hidden states h [rows, D]; `top` as in Outputs.
   void head(const float* h, const WeightMatrix& w, std::size_t rows, std::size_t top,
             float* logits) {
-    simd::MatmulArgs product = make_product(w, logits);
-    if (top > 0 && top < w.rows && rows == 1 && two_pass_head_.usable()) {
+    CpuProduct product = make_product(w, logits);
+    const bool two_pass = two_pass_head_.usable() && product.added.empty();
+    if (top > 0 && top < w.rows && rows == 1 && two_pass) {
       product.x = prepare(h, &product, 1, 1, /*quantised=*/true);
       two_pass_head_.multiply(product, top, *pool_, scratch_.data(), config_->final_softcap);
       return;
     }
     pager_.enter(config_->layers.size());
-    const std::size_t slice = pager_.head_rows(w);
+    const std::size_t slice = product.added.empty() ? pager_.head_rows(w) : w.rows;
     for (std::size_t row = 0; row < w.rows; row += slice) {
       product.weights = rows_of(w, row, (std::min)(slice, w.rows - row));
       product.out = logits + row;
+      product.first_row = row;
       run_products(h, &product, 1, rows);
       if (slice < w.rows) pager_.release(product.weights);
     }
@@ -385,11 +394,11 @@ class CpuOps {
   void run_expert(const ExpertWeights& w, std::size_t e, std::size_t rows) {
     const std::size_t n = config_->expert_width;
     const ExpertMatrices expert(w, e, n, config_->width);
-    simd::MatmulArgs inputs[] = {make_product(expert.gate, expert_.gate.data()),
-                                 make_product(expert.up, expert_.up.data())};
+    CpuProduct inputs[] = {make_product(expert.gate, expert_.gate.data()),
+                           make_product(expert.up, expert_.up.data())};
     run_products(expert_.in.data(), inputs, 2, rows);
     kernels_.gelu_mul(expert_.gate.data(), expert_.up.data(), rows * n, expert_.gate.data());
-    simd::MatmulArgs output = make_product(expert.down, expert_.out.data());
+    CpuProduct output = make_product(expert.down, expert_.out.data());
     run_products(expert_.gate.data(), &output, 1, rows);
   }
 
@@ -407,25 +416,25 @@ class CpuOps {
     });
   }
 
-  static simd::MatmulArgs make_product(const WeightMatrix& w, float* y) {
-    simd::MatmulArgs args;
-    args.weights = w;
-    args.out = y;
-    args.out_stride = w.rows;
-    return args;
+  CpuProduct make_product(const WeightMatrix& w, float* y) const {
+    CpuProduct product;
+    product.weights = w;
+    product.out = y;
+    product.out_stride = w.rows;
+    product.added = low_rank_.find(w);
+    return product;
   }
 
-  static void collect(simd::MatmulArgs*) {}
+  void collect(CpuProduct*) const {}
   template <class... More>
-  static void collect(simd::MatmulArgs* products, const WeightMatrix& w, float* y,
-                      const More&... more) {
+  void collect(CpuProduct* products, const WeightMatrix& w, float* y, const More&... more) const {
     *products = make_product(w, y);
     collect(products + 1, more...);
   }
 
-  void run_products(const float* x, simd::MatmulArgs* products, std::size_t count,
-                    std::size_t rows) {
+  void run_products(const float* x, CpuProduct* products, std::size_t count, std::size_t rows) {
     const simd::Activations activations = prepare(x, products, count, rows);
+    low_rank_.multiply(x, products, count, rows, kernels_, *pool_, scratch_.data());
     // Tasks of whole row tiles, small enough that a thread which loses its core holds few rows.
     constexpr std::size_t kRowTile = 64;
     std::size_t total = 0;
@@ -438,25 +447,26 @@ class CpuOps {
     std::size_t tasks = 0;
     for (std::size_t i = 0; i < count; ++i) tasks += (products[i].weights.rows + chunk - 1) / chunk;
     pool_->parallel_for(tasks, [&](std::size_t task, std::size_t worker) {
-      const simd::MatmulArgs* product = products;
+      const CpuProduct* product = products;
       for (std::size_t n; task >= (n = (product->weights.rows + chunk - 1) / chunk); ++product) {
         task -= n;
       }
       const std::size_t begin = task * chunk;
       const std::size_t end = (std::min)(begin + chunk, product->weights.rows);
       kernels_.matmul(*product, begin, end, scratch(worker));
+      low_rank_.add(*product, static_cast<std::size_t>(product - products), begin, end, kernels_);
     });
   }
 
   /// The inputs of a matmul, quantised if any of the weights is.
-  simd::Activations prepare(const float* x, const simd::MatmulArgs* products, std::size_t count,
+  simd::Activations prepare(const float* x, const CpuProduct* products, std::size_t count,
                             std::size_t rows, bool quantised = false) {
     simd::Activations a;
     a.tokens = rows;
     a.cols = products[0].weights.cols;
     a.f32 = x;
     a.coarse = rows >= simd::kCoarseTokens;
-    quantised = quantised || std::any_of(products, products + count, [](const simd::MatmulArgs& p) {
+    quantised = quantised || std::any_of(products, products + count, [](const CpuProduct& p) {
       return quant::block_elements(p.weights.type) > 1;
     });
     if (!quantised) return a;
@@ -496,6 +506,7 @@ class CpuOps {
   TwoPassHead two_pass_head_;
   WeightPaging paging_;
   WeightPager pager_;
+  CpuLowRank low_rank_;
   struct {
     AlignedArray<float> in;      ///< [T, D]
     AlignedArray<float> router;  ///< [T, E]

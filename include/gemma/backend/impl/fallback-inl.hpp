@@ -132,6 +132,21 @@ GEMMA_INLINE void FallbackRunner::reset() {
   ids_.clear();
 }
 
+GEMMA_INLINE Status FallbackRunner::set_adapters(std::shared_ptr<const LowRankTable> table) {
+  if (make_cpu_ && table != nullptr && !table->empty()) {
+    GEMMA_TRY_ASSIGN(std::unique_ptr<Runner> cpu, make_cpu_());
+    GEMMA_TRY(cpu->set_adapters(std::move(table)));
+    remark_ = "adapters were set, which are applied on the CPU";
+    runner_ = std::move(cpu);
+    make_cpu_ = nullptr;
+    ids_ = {};
+    return {};
+  }
+  GEMMA_TRY(runner_->set_adapters(std::move(table)));
+  ids_.clear();
+  return {};
+}
+
 GEMMA_NAMESPACE_END
 
 #endif  // GEMMA_BACKEND_IMPL_FALLBACK_INL_HPP_

@@ -54,7 +54,7 @@ class OpenClRunner final : public Runner {
       for (const WeightMatrix* m : together) {
         if (*m && m->row_scale != nullptr) {
           why = std::string("there are no kernels for ") + quant::dtype_name(m->type) +
-                " weights, integers with a scale for each row; `gemma quantize` makes others of them";
+                " weights, integers with a scale for each row; `gemma convert` makes others of them";
         }
       }
     }, [](const NormWeights&) {});

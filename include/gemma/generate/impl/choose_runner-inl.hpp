@@ -34,6 +34,13 @@ inline std::uint64_t session_bytes(const Config& config, const CpuOptions& cpu) 
          cpu_scratch_bytes(config, cpu);
 }
 
+/// Of the adapters in use.
+inline std::uint64_t adapter_bytes(const SessionOptions& options) {
+  std::uint64_t sum = 0;
+  for (const SessionAdapter& a : options.adapters) sum += a.adapter.bytes();
+  return sum;
+}
+
 /// The runner's options where the user left them open.
 inline CpuOptions cpu_options(const Model& model, const SessionOptions& options) {
   constexpr std::size_t kDefaultContext = 4096;
@@ -48,7 +55,7 @@ inline CpuOptions cpu_options(const Model& model, const SessionOptions& options)
   cpu.kv_type = options.kv_type.value_or(model.default_kv_type());
   cpu.two_pass_head = options.two_pass_head;
   if (model.max_resident_bytes() != 0) {
-    const std::uint64_t others = session_bytes(model.config(), cpu);
+    const std::uint64_t others = session_bytes(model.config(), cpu) + adapter_bytes(options);
     cpu.paging.bytes = model.max_resident_bytes() - (std::min)(others, model.max_resident_bytes());
     cpu.paging.release = [model](Bytes part) { model.source().advise_dontneed(part); };
     cpu.paging.will_need = [model](Bytes part) { model.source().advise_willneed(part); };
@@ -68,6 +75,11 @@ struct ChosenRunner {
 inline Error opencl_refused(const std::string& sentence, const std::string& remedy) {
   return Error(ErrorCode::backend,
                "the OpenCL backend cannot be used: " + sentence + "; " + remedy);
+}
+
+inline Error opencl_without_adapters() {
+  return opencl_refused("adapters are applied on the CPU only",
+                        "choose the CPU, or merge the adapters into the weights of the model");
 }
 
 #if defined(GEMMA_OPENCL)
@@ -243,7 +255,11 @@ inline Result<ChosenRunner> choose_device(const Model& model, const SessionOptio
 
 inline Result<ChosenRunner> choose_runner(const Model& model, const SessionOptions& options) {
   std::string reason = "asked for";
-  if (options.backend != Backend::cpu && model.max_resident_bytes() != 0) {
+  const bool adapters = !options.adapters.empty();
+  if (adapters && options.backend == Backend::opencl) return opencl_without_adapters();
+  if (adapters && options.backend == Backend::automatic) {
+    reason = "adapters are applied on the CPU only";
+  } else if (options.backend != Backend::cpu && model.max_resident_bytes() != 0) {
     reason = "max_resident_bytes is set, and only the CPU reads weights from the file as it goes";
     if (options.backend == Backend::opencl) {
       return opencl_refused(reason, "load the model without it, or choose the CPU");

@@ -282,6 +282,8 @@ GEMMA_INLINE float derived_attention_scale(const Config& config) {
 }
 
 GEMMA_INLINE Result<Config> read_config(const File& file, const TensorSource& tensors) {
+  GEMMA_TRY_ASSIGN(const std::string_view type, file.get_string_or("general.type", "model"));
+  if (type == "adapter") return adapter_is_no_model(file.name());
   GEMMA_TRY_ASSIGN(const detail::Architecture* arch, detail::find_architecture(file));
   const detail::Keys keys(file, tensors, arch->name);
   Config config;

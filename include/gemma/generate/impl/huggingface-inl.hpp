@@ -174,6 +174,7 @@ GEMMA_INLINE std::string gguf_name(const std::string& tensor_name, Family family
 GEMMA_INLINE Result<Source> Source::open(const std::string& path, FileAccess access) {
   const std::string config_path = path + "/config.json";
   if (path_kind(config_path) == PathKind::nothing) {
+    if (path_kind(path + "/adapter_config.json") == PathKind::file) return adapter_is_no_model(path);
     return Error(ErrorCode::io, path + ": this folder holds no config.json; expected a folder as "
                                        "Hugging Face has them, or a GGUF file");
   }

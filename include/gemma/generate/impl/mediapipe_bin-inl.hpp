@@ -69,6 +69,15 @@ inline std::string own_name(std::string_view gguf_name) {
   return {};
 }
 
+/// The shape of the model that a file is, or is for, and its parameters.
+inline Result<Config> read_shape(const tfl::File& file, LlmParameters& parameters) {
+  GEMMA_TRY_ASSIGN(const Bytes message, file.metadata(kParametersKey));
+  GEMMA_TRY_ASSIGN(parameters, read_llm_parameters(message, file.name()));
+  const std::uint32_t type =
+      file.metadata_number(kModelTypeKey).value_or(model_type_named(file.graph_name()));
+  return mediapipe::read_config(type, parameters, file.name());
+}
+
 }  // namespace detail
 
 GEMMA_INLINE Result<Source> Source::open(const std::string& path, FileAccess access,
@@ -106,14 +115,9 @@ GEMMA_INLINE Status Source::read_parameters() {
                      "'; MediaPipe's files of weights have it");
   }
   if (file_.has_metadata(detail::kLoraKey)) {
-    return Error(ErrorCode::unsupported,
-                 name + ": holds LoRA adapters, not a model; this version does not apply them");
+    return adapter_is_no_model(name);
   }
-  GEMMA_TRY_ASSIGN(const Bytes message, file_.metadata(detail::kParametersKey));
-  GEMMA_TRY_ASSIGN(parameters_, read_llm_parameters(message, name));
-  const std::uint32_t type = file_.metadata_number(detail::kModelTypeKey)
-                                 .value_or(detail::model_type_named(file_.graph_name()));
-  GEMMA_TRY_ASSIGN(config_, mediapipe::read_config(type, parameters_, name));
+  GEMMA_TRY_ASSIGN(config_, detail::read_shape(file_, parameters_));
   if (file_.has_metadata(detail::kBackendKey)) {
     GEMMA_TRY_ASSIGN(const Bytes bytes, file_.metadata(detail::kBackendKey));
     const std::string backend(bytes.begin(), bytes.end());

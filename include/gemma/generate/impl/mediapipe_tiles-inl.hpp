@@ -8,8 +8,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <vector>
 
 #include "gemma/base/bytes.hpp"
+#include "gemma/base/float16.hpp"
 #include "gemma/base/threads.hpp"
 #include "gemma/quant/matrix.hpp"
 
@@ -111,6 +113,27 @@ Status untile_matrix(const WeightMatrix& m, const std::uint8_t* tiles, std::uint
     GEMMA_TRY(done(first * line, (end - first) * line));
   }
   return {};
+}
+
+/// A factor of an adapter, row by row, from tiles of binary16; `rows` and `cols` are multiples of 4.
+///
+/// MediaPipe 0.10.21 writes LoRA files, of ranks 4, 8 and 16 alike, in the tiles of all its matrices,
+/// inputs / 4 outermost. Of `post`, the output of the attention, its converter hands the numbers of A^T
+/// and B^T, row by row, to the part that cuts tiles, which takes them for those of A and B: the base
+/// model's matrix of that name it transposes before, these two it does not. `rearranged` puts such
+/// numbers back in order, so that the adapter does what it was trained to do.
+inline std::vector<float> untile_halves(const std::uint8_t* tiles, std::size_t rows, std::size_t cols,
+                                        bool rearranged) {
+  std::vector<float> out(rows * cols);
+  for (std::size_t r = 0; r < rows; ++r) {
+    for (std::size_t c = 0; c < cols; ++c) {
+      const std::size_t tiled = (c / 4 * (rows / 4) + r / 4) * 16 + c % 4 * 4 + r % 4;
+      const std::size_t place = r * cols + c;
+      out[rearranged ? place % rows * cols + place / rows : place] =
+          half_to_float(load_le<std::uint16_t>(tiles + 2 * tiled));
+    }
+  }
+  return out;
 }
 
 }  // namespace detail

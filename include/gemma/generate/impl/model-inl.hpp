@@ -165,7 +165,7 @@ GEMMA_INLINE Result<Model> try_load(const std::string& path, const LoadOptions& 
   if (options.max_resident_bytes != 0 && source->holds_copies()) {
     return Error(ErrorCode::unsupported,
                  path + ": max_resident_bytes needs weights that are used where they lie in the file, but "
-                        "this one's had to be laid out anew in memory; `gemma quantize` makes a GGUF "
+                        "this one's had to be laid out anew in memory; `gemma convert` makes a GGUF "
                         "file of it");
   }
   GEMMA_TRY_ASSIGN(Model::Bound bound,

@@ -45,9 +45,10 @@ inline bool all_finite(Span<const float> x, bool or_minus_infinity = false) {
   return largest < kInfinity;
 }
 
-inline Error not_numbers(const std::string& path) {
-  return Error(ErrorCode::format, path + ": what the model computes are not numbers; its weights are "
-                                         "damaged: get the file again");
+inline Error not_numbers(const std::string& path, bool adapted) {
+  const char* why = adapted ? "its weights or its adapters are damaged, or a scale is too large"
+                            : "its weights are damaged: get the file again";
+  return Error(ErrorCode::format, path + ": what the model computes are not numbers; " + why);
 }
 
 /// How many of the largest logits decide what is drawn; 0: all may.
@@ -86,7 +87,7 @@ GEMMA_INLINE MemoryPlan plan_memory(const Model& model, const SessionOptions& op
   plan.weights = model.source().file_bytes();
   if (cpu.paging.release) plan.weights = (std::min)(plan.weights, cpu.paging.bytes);
   plan.kv_cache = KvCache::bytes(model.config(), cpu.context, cpu.batch, cpu.kv_type);
-  plan.scratch = cpu_scratch_bytes(model.config(), cpu);
+  plan.scratch = cpu_scratch_bytes(model.config(), cpu) + detail::adapter_bytes(options);
   return plan;
 }
 
@@ -171,6 +172,7 @@ GEMMA_INLINE Result<Session> Session::create(const Model& model, const SessionOp
 #if defined(GEMMA_OPENCL)
   session.devices_ = std::move(chosen.devices);
 #endif
+  if (!options.adapters.empty()) GEMMA_TRY(session.try_set_adapters(options.adapters));
   return session;
 }
 
@@ -225,6 +227,21 @@ GEMMA_INLINE void Session::reset() {
   unread_.clear();
 }
 
+GEMMA_INLINE Status Session::try_set_adapters(std::vector<SessionAdapter> adapters) {
+  if (!adapters.empty() && options_.backend == Backend::opencl) return detail::opencl_without_adapters();
+  auto table = std::make_shared<LowRankTable>();
+  for (const SessionAdapter& a : adapters) {
+    GEMMA_TRY(a.adapter.add_to(model_.weights(), a.scale, *table));
+  }
+  SessionOptions options = options_;
+  options.adapters = std::move(adapters);
+  GEMMA_TRY(detail::check_memory(model_, options));
+  GEMMA_TRY(runner_->set_adapters(std::move(table)));
+  options_.adapters = std::move(options.adapters);
+  reset();
+  return {};
+}
+
 GEMMA_INLINE Status Session::check_ids(Span<const TokenId> ids) const {
   const std::size_t vocab = model_.config().vocab_size;
   for (const TokenId id : ids) {
@@ -267,7 +284,7 @@ GEMMA_INLINE Status Session::forward(Span<const TokenId> ids, const Outputs& out
   GEMMA_TRY(runner_->forward(ids, checked));
   if (finite) return {};
   reset();
-  return detail::not_numbers(model_.path());
+  return detail::not_numbers(model_.path(), !options_.adapters.empty());
 }
 
 GEMMA_INLINE Status Session::check_generates() const {
@@ -363,7 +380,7 @@ GEMMA_INLINE Result<std::vector<float>> Session::try_embed(Span<const TokenId> i
   const double length = options.normalise && squares > 0.0 ? std::sqrt(squares) : 1.0;
   std::vector<float> embedding;
   for (const double value : sum) embedding.push_back(static_cast<float>(value / length));
-  if (!detail::all_finite(Span<const float>(embedding))) return detail::not_numbers(model_.path());
+  if (!detail::all_finite(Span<const float>(embedding))) return detail::not_numbers(model_.path(), !options_.adapters.empty());
   return embedding;
 }
 
@@ -490,7 +507,7 @@ GEMMA_INLINE Result<std::vector<TokenId>> Session::draw_ahead(TokenId next, std:
   for (const DrawnToken& token : drawn) {
     if (!detail::all_finite(Span<const float>(&token.logit, 1))) {
       reset();
-      return detail::not_numbers(model_.path());
+      return detail::not_numbers(model_.path(), !options_.adapters.empty());
     }
     ids.push_back(token.id);
   }

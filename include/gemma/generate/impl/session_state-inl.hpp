@@ -15,6 +15,7 @@
 
 #include "gemma/base/bytes.hpp"
 #include "gemma/base/file.hpp"
+#include "gemma/base/float16.hpp"
 #include "gemma/base/hash.hpp"
 #include "gemma/base/output_file.hpp"
 #include "gemma/generate/session.hpp"
@@ -27,8 +28,9 @@ inline constexpr char kStateMagic[8] = {'G', 'E', 'M', 'M', 'A', 'K', 'V', '\0'}
 inline constexpr std::uint32_t kStateVersion = 1;
 inline constexpr std::uint32_t kNoRows = 0xFFFFFFFFu;  ///< the tokens are all there is
 
-/// Tells models apart: by the names, shapes and formats of their tensors, and a sample of each.
-inline std::uint64_t fingerprint(const Model& model) {
+/// Tells models apart: by the names, shapes and formats of their tensors, and a sample of each. Adapters
+/// make other models.
+inline std::uint64_t fingerprint(const Model& model, const std::vector<SessionAdapter>& adapters) {
   Hash hash;
   for (const TensorView& tensor : model.source().tensors()) {
     hash.add(bytes_of(tensor.name));
@@ -38,6 +40,11 @@ inline std::uint64_t fingerprint(const Model& model) {
     hash.add(tensor.data.subspan(0, sample));
     hash.add(tensor.data.subspan((tensor.data.size() - sample) / 2, sample));
     if (model.max_resident_bytes() != 0) model.source().advise_dontneed(tensor.data);
+  }
+  for (const SessionAdapter& a : adapters) {
+    if (a.scale == 0.0f) continue;
+    hash.add(a.adapter.fingerprint());
+    hash.add(std::uint64_t{float_bits(a.scale)});
   }
   return hash.value();
 }
@@ -123,7 +130,8 @@ inline Status read_rows(ByteReader& in, const Config& config, SessionState& stat
 }
 
 /// Reads and checks a whole file.
-inline Result<SessionState> read_state(Bytes file, const std::string& path, const Model& model) {
+inline Result<SessionState> read_state(Bytes file, const std::string& path, const Model& model,
+                                       const std::vector<SessionAdapter>& adapters) {
   const auto refuse = [&](const std::string& what) {
     return Error(ErrorCode::format, path + ": " + what);
   };
@@ -147,8 +155,9 @@ inline Result<SessionState> read_state(Bytes file, const std::string& path, cons
   if (hash.value() != load_le<std::uint64_t>(file.end() - sizeof(std::uint64_t))) {
     return refuse("the saved session is damaged: its checksum is not that of its bytes");
   }
-  if (print != fingerprint(model)) {
-    return refuse("is a session of another model, or of another file of it than " + model.path());
+  if (print != fingerprint(model, adapters)) {
+    return refuse("is a session of another model, or with other adapters, or of another file of it than " +
+                  model.path());
   }
   GEMMA_TRY_ASSIGN(const auto position, in.read<std::uint64_t>("the position"));
   GEMMA_TRY_ASSIGN(const auto tokens, in.read<std::uint64_t>("the number of tokens"));
@@ -199,7 +208,7 @@ GEMMA_INLINE Status Session::try_save(const std::string& path) const {
   GEMMA_TRY(out.number(detail::kStateVersion));
   GEMMA_TRY(out.number(cache != nullptr ? static_cast<std::uint32_t>(cache->type())
                                         : detail::kNoRows));
-  GEMMA_TRY(out.number(detail::fingerprint(model_)));
+  GEMMA_TRY(out.number(detail::fingerprint(model_, adapters())));
   GEMMA_TRY(out.number(std::uint64_t{position()}));
   GEMMA_TRY(out.number(std::uint64_t{history_.size()}));
   for (const TokenId id : history_) GEMMA_TRY(out.number(id));
@@ -211,7 +220,7 @@ GEMMA_INLINE Status Session::try_save(const std::string& path) const {
 GEMMA_INLINE Status Session::try_restore(const std::string& path, const ProgressFn& progress) {
   GEMMA_TRY_ASSIGN(const MappedFile file, MappedFile::open(path));
   GEMMA_TRY_ASSIGN(const detail::SessionState state,
-                   detail::read_state(file.bytes(), path, model_));
+                   detail::read_state(file.bytes(), path, model_, adapters()));
   if (state.position > context()) {
     return Error(ErrorCode::context_full,
                  path + ": " + std::to_string(state.position) +
