@@ -5,16 +5,19 @@ make_mediapipe_cases.py SAMPLES OUT
 
 The samples are MediaPipe weight files of tiny random models, written by another program than the tests' own builder, and
 the checkpoints they were rounded from. Their tokenizers, most of their bytes, are of no Gemma: a small one takes their place.
+A .task bundle that MediaPipe's bundler wrote is packed again, deflated.
 """
 import shutil
 import struct
 import sys
+import zipfile
 from pathlib import Path
 
 FILES = ("mini_GEMMA_2B_cpu_int8", "mini_GEMMA_2B_gpu_int8", "mini_GEMMA_2B_gpu_int4", "mini_GEMMA2_2B_cpu_int4",
          "mini_GEMMA3_1B_gpu_int4")
 CHECKPOINT = "mini_GEMMA_2B_ckpt"
 VOCABULARY = 400
+TASK, TASK_VOCABULARY = "gemma3_q4_block32_ekv64.task", 128
 
 
 def varint(value):
@@ -32,19 +35,20 @@ def field(number, value):
     return varint(number << 3 | 2) + varint(len(value)) + value
 
 
-def tokenizer():
-    """A SentencePiece model with special pieces, bytes, letters and pairs of letters."""
+def tokenizer(vocabulary=VOCABULARY):
+    """A SentencePiece model with special pieces, bytes if there is room for them, letters and pairs of letters."""
     normal, unknown, control, user_defined, byte = 1, 2, 3, 4, 6
     letters = [chr(c) for c in range(ord("a"), ord("z") + 1)]
     pieces = [("<pad>", control), ("<eos>", control), ("<bos>", control), ("<unk>", unknown),
               ("<start_of_turn>", user_defined), ("<end_of_turn>", user_defined)]
-    pieces += [(f"<0x{b:02X}>", byte) for b in range(256)]
+    with_bytes = vocabulary > 300
+    pieces += [(f"<0x{b:02X}>", byte) for b in range(256 * with_bytes)]
     pieces += [(text, normal) for text in ["\u2581"] + letters + ["\u2581" + c for c in letters]
-               + [a + b for a in "aeiou" for b in letters]][:VOCABULARY - len(pieces)]
+               + [a + b for a in "aeiou" for b in letters]][:vocabulary - len(pieces)]
     model = b""
     for rank, (text, kind) in enumerate(pieces):
         model += field(1, field(1, text.encode()) + field(2, float(-rank)) + field(3, kind))
-    model += field(2, field(3, 2) + field(4, VOCABULARY) + field(35, 1) + field(40, 3) + field(41, 2) + field(42, 1))
+    model += field(2, field(3, 2) + field(4, vocabulary) + field(35, int(with_bytes)) + field(40, 3) + field(41, 2) + field(42, 1))
     return model + field(3, field(1, b"identity") + field(3, 0) + field(4, 0))
 
 
@@ -87,11 +91,22 @@ def with_tokenizer(data, model):
     return data
 
 
+def packed_again(task, out):
+    """A bundle whose parts are deflated, with the same dates whenever it is made."""
+    with zipfile.ZipFile(task) as before, zipfile.ZipFile(out, "w") as after:
+        for entry in before.infolist():
+            data = before.read(entry)
+            if entry.filename == "TOKENIZER_MODEL":
+                data = tokenizer(TASK_VOCABULARY)
+            after.writestr(zipfile.ZipInfo(entry.filename), data, zipfile.ZIP_DEFLATED, 9)
+
+
 def main(samples, out):
     out.mkdir(parents=True, exist_ok=True)
     for name in FILES:
         data = (samples / f"{name}.bin").read_bytes()
         (out / f"{name}.bin").write_bytes(with_tokenizer(data, tokenizer()))
+    packed_again(samples / TASK, out / "gemma3_q4.task")
     (out / CHECKPOINT).mkdir(exist_ok=True)
     shutil.copyfile(samples / CHECKPOINT / "model.safetensors", out / CHECKPOINT / "model.safetensors")
 

@@ -300,8 +300,8 @@ struct EngineOptions {
                  "answers, faster on small models, 0.6 bytes of memory more per weight of the head");
   }
   void add_model(CLI::App& app) {
-    app.add_option("MODEL", model, "a GGUF file, a weight file of MediaPipe (.bin), or a Hugging Face folder (or a "
-                   ".safetensors file in it)")->required();
+    app.add_option("MODEL", model, "a GGUF file, a file of MediaPipe (.bin, .task) or LiteRT-LM (.litertlm), or a Hugging "
+                   "Face folder (or a .safetensors file in it)")->required();
     app.add_option("--weights", access,
                    "map: read them from the file as they are used; memory: all at once, laid out as "
                    "this CPU likes it; auto: into memory where that makes decoding faster and a "

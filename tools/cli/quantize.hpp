@@ -75,7 +75,8 @@ inline int quantize(const QuantizeArguments& a) {
 
 inline void add_files(CLI::App& app, QuantizeArguments& a) {
   app.add_option("MODEL", a.model,
-                 "a GGUF file, a weight file of MediaPipe (.bin) or a Hugging Face folder")
+                 "a GGUF file, a file of MediaPipe (.bin, .task) or LiteRT-LM (.litertlm), or a Hugging "
+                 "Face folder")
       ->required();
   app.add_option("OUT", a.out, "the GGUF file to write")->required();
   app.add_option("--threads", a.threads, "threads; 0: as many as the machine runs at once")

@@ -1,5 +1,6 @@
-// MediaPipe's description of a language model: the protocol buffer LlmParameters, as far as a text
-// model of the Gemma family needs it. Source: llm_params.proto of MediaPipe; absent numbers are 0.
+// MediaPipe's and LiteRT-LM's descriptions of a language model: the protocol buffers LlmParameters and
+// LlmMetadata, as far as a text model of the Gemma family needs them; absent numbers are 0.
+// Source: llm_params.proto of MediaPipe, llm_metadata.proto of LiteRT-LM.
 #ifndef GEMMA_FORMATS_LLM_PARAMETERS_HPP_
 #define GEMMA_FORMATS_LLM_PARAMETERS_HPP_
 
@@ -14,6 +15,12 @@
 GEMMA_NAMESPACE_BEGIN
 namespace mediapipe {
 
+/// What is written around the text of a turn.
+struct TurnTemplate {
+  std::string prefix;  ///< before it
+  std::string suffix;  ///< after it
+};
+
 /// Names are shortened, numbers are as the file has them.
 struct LlmParameters {
   std::uint64_t vocab_size = 0;                      ///< rows of the embedding
@@ -21,6 +28,9 @@ struct LlmParameters {
   std::string start_token;                           ///< or its piece
   std::vector<std::uint64_t> stop_token_ids;         ///< what ends an answer
   std::vector<std::string> stop_tokens;              ///< or their pieces
+  TurnTemplate user;                                 ///< of who asks
+  TurnTemplate model;                                ///< of who answers
+  TurnTemplate system;                               ///< of the program's own words
 
   std::uint64_t width = 0;          ///< embedding_dim
   std::uint64_t ffn_width = 0;      ///< hidden_dimension
@@ -40,6 +50,16 @@ struct LlmParameters {
 
 /// Reads the message and passes over fields it does not know. `name` is for messages.
 Result<LlmParameters> read_llm_parameters(Bytes message, const std::string& name);
+
+/// What LiteRT-LM's files say instead.
+struct LlmMetadata {
+  LlmParameters parameters;      ///< tokens and templates; no sizes
+  std::uint64_t model_type = 0;  ///< 0: not said; else which field of llm_model_type is set: 4 Gemma 3
+  std::string jinja;             ///< the Jinja template of conversations
+};
+
+/// The same for LlmMetadata.
+Result<LlmMetadata> read_llm_metadata(Bytes message, const std::string& name);
 
 }  // namespace mediapipe
 GEMMA_NAMESPACE_END

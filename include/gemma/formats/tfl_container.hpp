@@ -30,7 +30,8 @@ enum class TensorType : std::uint8_t {
   f16 = 1,  ///< IEEE 754 binary16
   i32 = 2,  ///< signed
   i8 = 9,   ///< signed
-  i4 = 17   ///< two in a byte, the first in its low half
+  i4 = 17,  ///< two in a byte, the first in its low half
+  bf16 = 18 ///< the upper half of a binary32
 };
 
 /// A tensor of the table. What its bytes mean is up to who reads it: some writers of files say only

@@ -42,7 +42,8 @@ struct LoadOptions {
   /// Bytes that a session may take by plan(), all weights counted; 0: no limit. Loading a model, or
   /// making a session, that would take more is refused.
   std::uint64_t memory_limit = 0;
-  /// Of files that must be laid out anew: MediaPipe's for GPUs. Step "load", in bytes.
+  /// Of files that must be laid out anew: MediaPipe's for GPUs, and graphs with weights of 4 bits.
+  /// Step "load", in bytes.
   ProgressFn progress = {};
 };
 
@@ -113,9 +114,10 @@ class Model {
   std::shared_ptr<const Data> data_;
 };
 
-/// Opens a GGUF file, a weight file of MediaPipe or, with GEMMA_HUGGINGFACE, a Hugging Face folder
-/// (given itself or by one of its safetensors files), without checking that all parts of a model are
-/// there. What it is shows in its content, not in its name. `progress` is as in LoadOptions.
+/// Opens a GGUF file, a weight file or .task bundle of MediaPipe, a .litertlm file or, with
+/// GEMMA_HUGGINGFACE, a Hugging Face folder (given itself or by one of its safetensors files), without
+/// checking that all parts of a model are there. What it is shows in its content, not in its name.
+/// `progress` is as in LoadOptions.
 Result<std::shared_ptr<const ModelSource>> open_model(const std::string& path,
                                                       FileAccess access = FileAccess::map,
                                                       const ProgressFn& progress = {});
@@ -125,8 +127,8 @@ Result<std::shared_ptr<const ModelSource>> open_model(const std::string& path,
 /// found and what was expected.
 Result<Model> try_load(const std::string& path, const LoadOptions& options = {});
 
-/// The same with all bytes of a GGUF file, or of a weight file of MediaPipe, in memory, at any address (a multiple of 64 is fastest), as
-/// where there are no files. They are used in place, whatever options.access says, and stay alive
+/// The same with all bytes of a file, which is no Hugging Face folder's, in memory, at any address (a
+/// multiple of 64 is fastest), as where there are no files. They are used in place, whatever options.access says, and stay alive
 /// by `owner`, which the model keeps, or, if there is none, by the caller for as long as any copy of the
 /// model lives. `name` stands for the path in messages.
 Result<Model> try_load_bytes(Bytes file, const std::string& name, const LoadOptions& options = {},

@@ -10,9 +10,9 @@
 #include "gemma/base/bytes.hpp"
 #include "gemma/base/huge_pages.hpp"
 #include "gemma/generate/impl/mediapipe_tiles-inl.hpp"
+#include "gemma/generate/impl/mediapipe_tokens-inl.hpp"
 #include "gemma/generate/mediapipe_bin.hpp"
 #include "gemma/quant/registry.hpp"
-#include "gemma/text/sentencepiece.hpp"
 
 GEMMA_NAMESPACE_BEGIN
 namespace mediapipe {
@@ -78,14 +78,6 @@ inline Result<Config> read_shape(const tfl::File& file, LlmParameters& parameter
   return mediapipe::read_config(type, parameters, file.name());
 }
 
-/// The token whose piece is `text`.
-inline std::optional<TokenId> find_piece(const Vocabulary& vocabulary, std::string_view text) {
-  const auto& pieces = vocabulary.pieces;
-  const auto found = std::find(pieces.begin(), pieces.end(), text);
-  if (found == pieces.end()) return std::nullopt;
-  return static_cast<TokenId>(found - pieces.begin());
-}
-
 }  // namespace detail
 
 GEMMA_INLINE Result<Source> Source::open(const std::string& path, FileAccess access,
@@ -113,8 +105,9 @@ GEMMA_INLINE Status Source::read_parameters() {
   const std::string& name = file_.name();
   if (file_.is_graph()) {
     return Error(ErrorCode::unsupported,
-                 name + ": is a TFLite graph to be run, not a file of weights; this version reads "
-                        "MediaPipe's .bin files, whose TFLite has no operators");
+                 name + ": is a TFLite graph without a tokenizer; accepted are .task bundles and "
+                        ".litertlm files, which hold both, and MediaPipe's .bin files, whose TFLite "
+                        "has no operators");
   }
   if (!file_.has_metadata(detail::kParametersKey)) {
     return Error(ErrorCode::unsupported,
@@ -344,34 +337,13 @@ GEMMA_INLINE std::string Source::format() const {
 
 GEMMA_INLINE Result<Vocabulary> Source::read_vocabulary() const {
   GEMMA_TRY_ASSIGN(const Bytes model, file_.metadata(detail::kVocabularyKey));
-  GEMMA_TRY_ASSIGN(Vocabulary vocabulary,
-                   read_sentencepiece(model, file_.name() + ": metadata '" +
-                                                 detail::kVocabularyKey + "'"));
-  // The model itself takes these for text, which a text must not be able to write.
-  for (const char* turn : {"<start_of_turn>", "<end_of_turn>"}) {
-    const std::optional<TokenId> id = detail::find_piece(vocabulary, turn);
-    if (id) vocabulary.types[static_cast<std::size_t>(*id)] = PieceType::control;
-  }
-  spell_out_spaces(vocabulary);
-  if (parameters_.start_token_id && *parameters_.start_token_id < vocabulary.pieces.size()) {
-    vocabulary.bos = static_cast<TokenId>(*parameters_.start_token_id);
-  } else if (const auto id = detail::find_piece(vocabulary, parameters_.start_token)) {
-    vocabulary.bos = *id;
-  }
-  return vocabulary;
+  return detail::read_tokens(model, parameters_,
+                             file_.name() + ": metadata '" + detail::kVocabularyKey + "'");
 }
 
 GEMMA_INLINE std::vector<TokenId> Source::stop_ids() const {
-  std::vector<TokenId> ids;
-  for (const std::uint64_t id : parameters_.stop_token_ids) {
-    if (id <= 0x7FFFFFFF) ids.push_back(static_cast<TokenId>(id));
-  }
   const Result<Vocabulary> vocabulary = read_vocabulary();
-  if (!vocabulary.ok()) return ids;
-  for (const std::string& piece : parameters_.stop_tokens) {
-    if (const auto id = detail::find_piece(*vocabulary, piece)) ids.push_back(*id);
-  }
-  return ids;
+  return detail::stop_ids(parameters_, vocabulary.ok() ? &*vocabulary : nullptr);
 }
 
 GEMMA_INLINE void Source::advise_dontneed(Bytes data) const {

@@ -21,18 +21,19 @@ struct ModelType {
   std::size_t window;   ///< of local layers
   float rope_scale;     ///< of global layers
   bool wide_scale;      ///< queries are scaled by (D/H)^-½ instead of d^-½
+  std::size_t layers;
 };
 
 inline constexpr ModelType kModelTypes[] = {
-    {6, "GEMMA_2B", Family::gemma1, 8192, 0, 1.0f, false},
-    {12, "GEMMA_7B", Family::gemma1, 8192, 0, 1.0f, false},
-    {18, "GEMMA2_2B", Family::gemma2, 8192, 4096, 1.0f, false},
-    {27, "GEMMA3_1B", Family::gemma3, 32768, 512, 1.0f, false},
-    {28, "GEMMA3_4B", Family::gemma3, 131072, 1024, 8.0f, false},
-    {29, "GEMMA3_12B", Family::gemma3, 131072, 1024, 8.0f, false},
-    {30, "GEMMA3_27B", Family::gemma3, 131072, 1024, 8.0f, true},
-    {38, "GEMMA3_300M", Family::gemma3, 32768, 512, 1.0f, false},
-    {47, "FUNCTIONGEMMA3_300M", Family::gemma3, 32768, 512, 1.0f, false},
+    {6, "GEMMA_2B", Family::gemma1, 8192, 0, 1.0f, false, 18},
+    {12, "GEMMA_7B", Family::gemma1, 8192, 0, 1.0f, false, 28},
+    {18, "GEMMA2_2B", Family::gemma2, 8192, 4096, 1.0f, false, 26},
+    {27, "GEMMA3_1B", Family::gemma3, 32768, 512, 1.0f, false, 26},
+    {28, "GEMMA3_4B", Family::gemma3, 131072, 1024, 8.0f, false, 34},
+    {29, "GEMMA3_12B", Family::gemma3, 131072, 1024, 8.0f, false, 48},
+    {30, "GEMMA3_27B", Family::gemma3, 131072, 1024, 8.0f, true, 62},
+    {38, "GEMMA3_300M", Family::gemma3, 32768, 512, 1.0f, false, 18},
+    {47, "FUNCTIONGEMMA3_300M", Family::gemma3, 32768, 512, 1.0f, false, 18},
 };
 
 inline Result<const ModelType*> find_model_type(std::uint32_t number, const std::string& name) {
@@ -50,6 +51,19 @@ inline std::uint32_t model_type_named(const std::string& graph_name) {
   const auto found = std::find_if(std::begin(kModelTypes), std::end(kModelTypes),
                                   [&](const ModelType& type) { return graph_name == type.name; });
   return found == std::end(kModelTypes) ? 0 : found->number;
+}
+
+/// The type of a family that has so many layers; if none has, its smallest one.
+inline const ModelType& model_type_like(Family family, std::size_t layers) {
+  const auto alike = [&](const ModelType& type) {
+    return type.family == family && type.layers == layers;
+  };
+  auto found = std::find_if(std::begin(kModelTypes), std::end(kModelTypes), alike);
+  if (found == std::end(kModelTypes)) {
+    found = std::find_if(std::begin(kModelTypes), std::end(kModelTypes),
+                         [&](const ModelType& type) { return type.family == family; });
+  }
+  return *found;
 }
 
 /// Sizes beyond this cannot be meant, and products of two still fit 64 bits.

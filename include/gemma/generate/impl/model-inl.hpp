@@ -11,6 +11,7 @@
 #include "gemma/generate/gguf_binding.hpp"
 #include "gemma/generate/impl/pack_weights-inl.hpp"
 #include "gemma/generate/mediapipe_bin.hpp"
+#include "gemma/generate/mediapipe_bundle.hpp"
 #include "gemma/generate/model.hpp"
 #include "gemma/text/chat_template.hpp"
 #if defined(GEMMA_HUGGINGFACE)
@@ -49,20 +50,12 @@ inline std::string remark_on_template(const ModelSource& source, const Config& c
          "); turns are written as " + family_name(config.family) + " was trained on them";
 }
 
-/// For a file of a kind that this version knows, but does not read, or does not know.
-inline Error cannot_read(FileKind kind, Bytes file, const std::string& name) {
-  const std::string accepted =
-      "; accepted are GGUF files, MediaPipe's weight files (.bin, or the -web.task files that are no "
-      "zip), and Hugging Face folders";
-  if (kind == FileKind::task) {
-    return Error(ErrorCode::unsupported, name + ": is a .task bundle (a zip with a TFLite graph), "
-                                                "which this version does not read" + accepted);
-  }
-  if (kind == FileKind::litertlm) {
-    return Error(ErrorCode::unsupported, name + ": is a .litertlm file of LiteRT-LM, which this "
-                                                "version does not read" + accepted);
-  }
-  return Error(ErrorCode::format, name + ": is not a GGUF file, " + describe_start(file) + accepted);
+/// For a file of a kind that this version does not know.
+inline Error cannot_read(Bytes file, const std::string& name) {
+  return Error(ErrorCode::format,
+               name + ": is not a model this version reads, " + describe_start(file) +
+                   "; accepted are GGUF files, MediaPipe's weight files (.bin, -web.task) and .task "
+                   "bundles, LiteRT-LM's .litertlm files, and Hugging Face folders");
 }
 
 /// Refuses weights that alone are more than the user wants to spend.
@@ -103,7 +96,10 @@ GEMMA_INLINE Result<std::shared_ptr<const ModelSource>> open_model(const std::st
       GEMMA_TRY_ASSIGN(mediapipe::Source source, mediapipe::Source::open(path, access, progress));
       return Source(std::make_shared<const mediapipe::Source>(std::move(source)));
     }
-    if (kind != FileKind::safetensors) return detail::cannot_read(kind, content.bytes(), path);
+    if (kind == FileKind::task || kind == FileKind::litertlm) {
+      return mediapipe::open_bundle(path, access, progress);
+    }
+    if (kind != FileKind::safetensors) return detail::cannot_read(content.bytes(), path);
     const std::size_t slash = path.find_last_of("/\\");
     folder = slash == std::string::npos ? "." : path.substr(0, slash + 1);
     if (folder.size() > 1) folder.pop_back();
@@ -209,8 +205,10 @@ GEMMA_INLINE Result<Model> try_load_bytes(Bytes file, const std::string& name,
     GEMMA_TRY_ASSIGN(mediapipe::Source source,
                      mediapipe::Source::from_file(std::move(container), options.progress));
     opened = std::make_shared<const mediapipe::Source>(std::move(source));
+  } else if (kind == FileKind::task || kind == FileKind::litertlm) {
+    GEMMA_TRY_ASSIGN(opened, mediapipe::open_bundle(file, name, std::move(owner), options.progress));
   } else {
-    return detail::cannot_read(kind, file, name);
+    return detail::cannot_read(file, name);
   }
   GEMMA_TRY_ASSIGN(Model::Bound bound, Model::bind(std::move(opened)));
   return Model::create(name, std::move(bound), options, start);
