@@ -77,8 +77,10 @@ class TflGraphBuilder {
       const Op& o = ops[i];
       codes.push_back([&o](ByteVector& b) {
         const auto old = static_cast<std::uint8_t>(o.code < 127 ? o.code : 127);
-        return o.code == 32 ? table(b, {{0, {old}, {}}, {1, {}, text(o.name)}, {3, flat::number(o.code), {}}})
-                            : table(b, {{0, {old}, {}}, {3, flat::number(o.code), {}}});
+        std::vector<Field> fields = {{0, {old}, {}}};
+        if (o.code == 32) fields.push_back({1, {}, text(o.name)});
+        fields.push_back({3, flat::number(o.code), {}});
+        return table(b, fields);
       });
       operators.push_back([&o, i](ByteVector& b) {
         std::vector<Field> fields = {{0, flat::number(static_cast<std::uint32_t>(i)), {}},
