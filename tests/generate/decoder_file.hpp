@@ -25,6 +25,7 @@ struct DecoderStyle {
   bool keys_first = true;      ///< caches are [1, K, S, d], not [1, S, K, d]
   bool symmetric = true;       ///< of a scale for each row
   bool tied = true;
+  std::size_t layers = 0;      ///< as many as these; 0: all
 };
 
 /// A builder of the graph, and the numbers that it stands for.
@@ -34,6 +35,8 @@ class DecoderFile {
 
   DecoderFile(const gemma::Model& source, const DecoderStyle& style)
       : style_(style), c_(source.config()), weights_(source.weights()) {
+    if (style.layers > 0) c_.layers.resize(style.layers);
+    weights_.layers.resize(c_.layers.size());
     const std::int32_t width = to_int(c_.width);
     const std::int32_t tokens = input("tokens", {1, 1}, 2);
     position_ = input("input_pos", {1}, 2);
@@ -305,7 +308,7 @@ class DecoderFile {
   }
 
   DecoderStyle style_;
-  const gemma::Config& c_;
+  gemma::Config c_;
   gemma::Weights weights_;
   std::list<std::vector<float>> storage_;
   std::int32_t position_ = -1;

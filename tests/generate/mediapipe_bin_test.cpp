@@ -345,7 +345,7 @@ TEST_CASE("what a weight file lacks, or has in another size, is named") {
   CHECK_CONTAINS(broken(false, [](TflBuilder& b) { b.metadata.erase(b.metadata.begin()); }),
                  "is a TFLite file without the metadata 'odml.infra.proto.LlmParameters'");
   CHECK_CONTAINS(broken(false, [](TflBuilder& b) { b.metadata.push_back({"lora_rank", 4, {}}); }),
-                 "holds LoRA adapters, not a model");
+                 "is a LoRA adapter, not a model");
   CHECK_CONTAINS(broken(false, [](TflBuilder& b) { b.operators = 1; }), "is a TFLite graph without a tokenizer");
   CHECK_CONTAINS(broken(false, [](TflBuilder& b) { b.metadata[1].data = bytes_of_text("no tokenizer"); }),
                  "m.bin: metadata 'spm_vocab_model'");

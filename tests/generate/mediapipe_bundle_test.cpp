@@ -327,6 +327,13 @@ TEST_CASE("templates of turns that the family knows are followed, and others rem
   const ProtoBytes other = ProtoBytes().message(1, turn("<|im_start|>user\n", "'<|im_end|>'\n"));
   CHECK_CONTAINS(remark(with(ProtoBytes().message(3, other))), "it writes '<|im_start|>'");
   CHECK_CONTAINS(remark(with(ProtoBytes().text(7, "{{ 'You are a bot' }}"))), "it writes 'You are a bot'");
+
+  // Weight files have templates as bundles do.
+  MediapipeFile bin(older, {});
+  CHECK(remark(bin.builder.build()).empty());
+  const ByteVector odd = ProtoBytes().bytes(8, ProtoBytes().text(2, "<|im_start|>").take()).take();
+  append_bytes(bin.builder.metadata[0].data, odd);
+  CHECK_CONTAINS(remark(bin.builder.build()), "it writes '<|im_start|>'");
 }
 
 TEST_CASE("parts that are missing are named, with those that there are") {

@@ -50,7 +50,7 @@ class Source final : public ModelSource {
   Result<Config> read_config() const override { return config_; }
   Result<Vocabulary> read_vocabulary() const override;
   std::vector<TokenId> stop_ids() const override;
-  std::string chat_template() const override { return {}; }
+  std::string chat_template() const override;
   void advise_dontneed(Bytes data) const override;
   void advise_willneed(Bytes data) const override;
   bool holds_copies() const override { return tiled_; }

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <limits>
 
+#include "gemma/base/bytes.hpp"
 #include "gemma/formats/inflate.hpp"
 
 GEMMA_NAMESPACE_BEGIN
@@ -101,8 +102,8 @@ class Inflater {
   const char* stored() {
     buffer_ = have_ = 0;  // the rest of the byte
     if (packed_.size() < 4 || at_ > packed_.size() - 4) return "ends too early";
-    const std::size_t length = packed_[at_] | packed_[at_ + 1] << 8;
-    const std::size_t inverse = packed_[at_ + 2] | packed_[at_ + 3] << 8;
+    const std::size_t length = load_le<std::uint16_t>(packed_.data() + at_);
+    const std::size_t inverse = load_le<std::uint16_t>(packed_.data() + at_ + 2);
     at_ += 4;
     if ((length ^ inverse) != 0xFFFF) return "has a stored block of a damaged length";
     if (length > packed_.size() - at_) return "ends too early";

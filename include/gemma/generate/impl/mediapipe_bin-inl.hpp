@@ -346,6 +346,10 @@ GEMMA_INLINE std::vector<TokenId> Source::stop_ids() const {
   return detail::stop_ids(parameters_, vocabulary.ok() ? &*vocabulary : nullptr);
 }
 
+GEMMA_INLINE std::string Source::chat_template() const {
+  return detail::jinja_of(parameters_, config_.family);
+}
+
 GEMMA_INLINE void Source::advise_dontneed(Bytes data) const {
   if (file_.mapping() != nullptr) file_.mapping()->advise_dontneed(data);
 }

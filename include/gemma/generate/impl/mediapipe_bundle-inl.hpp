@@ -42,39 +42,6 @@ inline Result<Family> family_of(const DecoderGraph& decoder, std::uint64_t model
   return post_norms ? Family::gemma2 : Family::gemma1;
 }
 
-/// A text as a literal of Jinja.
-inline std::string jinja_literal(const std::string& text) {
-  std::string out = "'";
-  for (const char c : text) {
-    if (c == '\'' || c == '\\') out += '\\';
-    if (c == '\n') {
-      out += "\\n";
-    } else {
-      out += c;
-    }
-  }
-  return out + "'";
-}
-
-/// The turns as a template.
-inline std::string jinja_of(const LlmParameters& p, Family family) {
-  const auto turn = [](const char* role, const TurnTemplate& t) {
-    return std::string("if message['role'] == '") + role + "' %}{{ " + jinja_literal(t.prefix) +
-           " + message['content'] + " + jinja_literal(t.suffix) + " }}{% ";
-  };
-  const bool any = !p.user.prefix.empty() || !p.user.suffix.empty() || !p.model.prefix.empty();
-  if (!any) return {};
-  const bool system = !p.system.prefix.empty() || !p.system.suffix.empty();
-  std::string out = "{% for message in messages %}{% " + turn("user", p.user);
-  if (system) {
-    out += "el" + turn("system", p.system);
-  } else if (family < Family::gemma3) {
-    out += "elif message['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% ";
-  }
-  return out + "el" + turn("assistant", p.model) + "endif %}{% endfor %}{% if add_generation_prompt %}{{ " +
-         jinja_literal(p.model.prefix) + " }}{% endif %}";
-}
-
 }  // namespace detail
 
 GEMMA_INLINE Result<BundleSource> BundleSource::plan(Bytes file, BundleParts parts,

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "gemma/formats/llm_parameters.hpp"
+#include "gemma/model/config.hpp"
 #include "gemma/text/sentencepiece.hpp"
 #include "gemma/text/vocabulary.hpp"
 
@@ -61,6 +62,39 @@ inline std::vector<TokenId> stop_ids(const LlmParameters& parameters,
     if (const auto id = find_piece(*vocabulary, piece)) ids.push_back(*id);
   }
   return ids;
+}
+
+/// A text as a literal of Jinja.
+inline std::string jinja_literal(const std::string& text) {
+  std::string out = "'";
+  for (const char c : text) {
+    if (c == '\'' || c == '\\') out += '\\';
+    if (c == '\n') {
+      out += "\\n";
+    } else {
+      out += c;
+    }
+  }
+  return out + "'";
+}
+
+/// The turns as a template of Jinja; empty if there are none.
+inline std::string jinja_of(const LlmParameters& p, Family family) {
+  const auto turn = [](const char* role, const TurnTemplate& t) {
+    return std::string("if message['role'] == '") + role + "' %}{{ " + jinja_literal(t.prefix) +
+           " + message['content'] + " + jinja_literal(t.suffix) + " }}{% ";
+  };
+  const bool any = !p.user.prefix.empty() || !p.user.suffix.empty() || !p.model.prefix.empty();
+  if (!any) return {};
+  const bool system = !p.system.prefix.empty() || !p.system.suffix.empty();
+  std::string out = "{% for message in messages %}{% " + turn("user", p.user);
+  if (system) {
+    out += "el" + turn("system", p.system);
+  } else if (family < Family::gemma3) {
+    out += "elif message['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% ";
+  }
+  return out + "el" + turn("assistant", p.model) + "endif %}{% endfor %}{% if add_generation_prompt %}{{ " +
+         jinja_literal(p.model.prefix) + " }}{% endif %}";
 }
 
 }  // namespace detail
