@@ -355,6 +355,11 @@ class OpenClOps : public OpenClState {
     settle();
     if (status_) status_ = picker_.choose(*context_, kernels_, memory(a), count, step, ids_);
   }
+  TokenId chosen() {
+    TokenId id = -1;
+    if (status_) status_ = context_->read(ids_, 0, &id, sizeof(id));
+    return id;
+  }
   std::vector<Picked> drawn(std::size_t steps) {
     if (!status_) return {};
     return keep(picker_.drawn(*context_, steps));

@@ -204,13 +204,18 @@ class OpenClStepTest : OpenClTestNumbers {
       return p.place < numbers.size() && numbers[p.place] == p.value;
     };
     // Each call makes one of two lists ready for the next.
-    for (int round = 0; round < 3; ++round) {
+    for (std::size_t round = 0; round < 3; ++round) {
       const Picked best = ops_.largest(in, numbers.size());
       std::vector<Picked> some = ops_.largest(in, numbers.size(), kTop);
+      ops_.choose(in, numbers.size(), round);
+      const std::vector<Picked> drawn = ops_.drawn(round + 1);
+      const TokenId next = ops_.chosen();
       GEMMA_TRY(ops_.take_status());
       std::sort(some.begin(), some.end(),
                 [](const Picked& a, const Picked& b) { return a.value > b.value; });
       bool right = is_right(best) && best.value == sorted[0] && some.size() >= kTop;
+      for (const Picked& p : drawn) right = right && p.place == best.place && p.value == best.value;
+      right = right && static_cast<std::size_t>(next) == best.place;
       for (std::size_t i = 0; i < some.size() && right; ++i) {
         right = is_right(some[i]) && some[i].value == sorted[i];
       }
