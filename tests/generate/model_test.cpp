@@ -203,7 +203,7 @@ TEST_CASE("bytes that are no whole model are refused by the name they were given
     const auto model = gemma::try_load_bytes(gemma::Bytes(whole.data(), size), "dropped.gguf");
     return model ? std::string() : model.error().message();
   };
-  CHECK(contains(error_of_first(0), "dropped.gguf: is not a GGUF file, it is empty"));
+  CHECK(contains(error_of_first(0), "dropped.gguf: is not a model this version reads, it is empty"));
   CHECK(contains(error_of_first(1000), "dropped.gguf: "));
   const std::string cut = error_of_first(whole.size() - 1);
   CHECK(contains(cut, "dropped.gguf: tensor '"));
