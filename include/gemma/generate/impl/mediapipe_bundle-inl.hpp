@@ -107,13 +107,18 @@ GEMMA_INLINE Status BundleSource::find_config() {
   if (p.layers != type.layers) config_.name = family_name(family);
   // What the graph does tell is more than what its family is known for.
   config_.final_softcap = decoder_.final_softcap;
-  if (decoder_.context > 0) config_.context_length = decoder_.context;
+  // The export's own KV cache may be short; ours is not.
+  config_.context_length = (std::max)(config_.context_length, decoder_.context);
   if (first.query_scale > 0.0f) config_.attention_scale = first.query_scale;
   const bool windows = std::any_of(decoder_.layers.begin(), decoder_.layers.end(),
                                    [](const GraphLayer& layer) { return layer.window > 0; });
+  std::size_t usual = 0;
+  for (const LayerConfig& layer : config_.layers) usual = (std::max)(usual, layer.window);
   for (std::size_t i = 0; i < decoder_.layers.size(); ++i) {
     const GraphLayer& from = decoder_.layers[i];
-    if (windows) config_.layers[i].window = from.window;
+    // A window as long as the export's cache may have been cut to it.
+    const bool cut = from.window > 0 && from.window >= decoder_.context;
+    if (windows) config_.layers[i].window = cut ? (std::max)(usual, from.window) : from.window;
     if (from.rope_base > 0.0f) config_.layers[i].rope_base = from.rope_base;
     if (from.rope_base > 0.0f) config_.layers[i].rope_scale = from.rope_scale;
   }
