@@ -1,4 +1,4 @@
-// A session in a file: its tokens, and what the CPU's KV cache has of them. All numbers are
+// A session copied, and a session in a file: its tokens, and what the CPU's KV cache has of them. All numbers are
 // little-endian:
 //   "GEMMAKV\0", u32 version, u32 KvType or kNoRows, u64 fingerprint of the model,
 //   u64 position (tokens read), u64 tokens, i32 token…;
@@ -198,6 +198,32 @@ inline void fill(KvCache& cache, const SessionState& state) {
 }
 
 }  // namespace detail
+
+GEMMA_INLINE Result<Session> Session::try_clone() const {
+  GEMMA_TRY_ASSIGN(std::unique_ptr<Runner> runner, runner_->clone());
+  if (runner != nullptr) {
+    Session copy(model_, options_, std::move(runner), backend_reason_);
+    copy.history_ = history_;
+    copy.unread_ = unread_;
+#if defined(GEMMA_OPENCL)
+    copy.devices_ = devices_;
+#endif
+    return copy;
+  }
+  GEMMA_TRY_ASSIGN(Session copy, create(model_, options_));
+  GEMMA_TRY(copy.read_again(history_, position(), {}));
+  return copy;
+}
+
+/// Of an empty session: reads the first `position` tokens of a history; the others stay unread.
+GEMMA_INLINE Status Session::read_again(const std::vector<TokenId>& history, std::size_t position,
+                                        const ProgressFn& progress) {
+  const Span<const TokenId> all(history);
+  GEMMA_TRY(try_evaluate(all.subspan(0, position), Outputs{}, progress));
+  unread_.assign(all.begin() + position, all.end());
+  history_ = history;
+  return {};
+}
 
 GEMMA_INLINE Status Session::try_save(const std::string& path) const {
   KvCache* cache = runner_->kv_cache();
