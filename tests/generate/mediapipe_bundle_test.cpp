@@ -354,6 +354,11 @@ TEST_CASE("parts that are missing are named, with those that there are") {
   CHECK_CONTAINS(without(0), "m: a section LlmMetadata is missing; the file holds generic (1), TFLite (3) tf_lite_vision");
   CHECK_CONTAINS(without(3), "a section with a tokenizer is missing; the file holds LlmMetadata (5)");
   CHECK_CONTAINS(without(4), "a TFLite section of the model_type 'tf_lite_prefill_decode' is missing");
+  LitertlmBuilder apart = litertlm_of(graph, tokenizer_of(source));
+  apart.sections.push_back({7, "tf_lite_vision_encoder", bytes_of_text("not read")});
+  CHECK(try_load_bytes(apart.build(), "m").ok());
+  apart.sections.push_back({7, "tf_lite_prefill_decode", bytes_of_text("numbers")});
+  CHECK_CONTAINS(refusal(apart.build()), "apart, in a section TFLite weights (7) tf_lite_prefill_decode");
   const auto typed = [&](std::uint64_t type) {
     const ProtoBytes more = ProtoBytes().message(6, ProtoBytes().message(type, ProtoBytes()));
     return refusal(litertlm_of(graph, tokenizer_of(source), more).build());

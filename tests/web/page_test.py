@@ -175,7 +175,7 @@ class Isolated(Case):
                 file.truncate(5_000_000_000)
             self.open()
             for file, message in (("cut.gguf", r"^cut.gguf: tensor '.*exceeds the file, which has \d+ bytes"),
-                                  ("page.gguf", "^page.gguf: is not a GGUF file, it begins with '<html>.*a web page"),
+                                  ("page.gguf", "^page.gguf: is not a model this version reads, it begins with '<html>.*a web page"),
                                   ("empty.gguf", "^empty.gguf: is not a GGUF file, it is empty"),
                                   ("huge.gguf", "^huge.gguf: has 5,000 MB, .*at most 4,127.2 MB")):
                 self.page.choose_file("#file", folder / file)

@@ -21,7 +21,8 @@ enum class SectionKind : std::uint8_t {
   tflite = 3,           ///< a TFLite file, which the key "model_type" tells from others
   sentencepiece = 4,    ///< a tokenizer.model
   llm_metadata = 5,     ///< the protocol buffer LlmMetadata
-  huggingface_zlib = 6  ///< a tokenizer.json: 8 bytes of its size, then a zlib stream
+  huggingface_zlib = 6, ///< a tokenizer.json: 8 bytes of its size, then a zlib stream
+  tflite_weights = 7    ///< of the TFLite file of the same "model_type", kept apart from it
 };
 
 /// A part of the file.

@@ -83,6 +83,14 @@ inline Result<BundleParts> read_litertlm_parts(Bytes file, const std::string& na
   if (graph == sections.end()) {
     return missing_part(name, "a TFLite section of the model_type '" + std::string(kGraph) + "'", there);
   }
+  const auto type = graph->keys.find("model_type");
+  const auto apart = find(SectionKind::tflite_weights,
+                          type == graph->keys.end() ? std::string_view() : type->second);
+  if (apart != sections.end()) {
+    return Error(ErrorCode::unsupported,
+                 name + ": keeps the weights of its graph apart, in a section " + section_name(*apart) +
+                     ", which this version does not read; use a file with the weights in the graph");
+  }
   parts.graph = graph->data;
   parts.graph_name = name + ": section " + section_name(*graph);
 
