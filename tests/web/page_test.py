@@ -176,7 +176,7 @@ class Isolated(Case):
             self.open()
             for file, message in (("cut.gguf", r"^cut.gguf: tensor '.*exceeds the file, which has \d+ bytes"),
                                   ("page.gguf", "^page.gguf: is not a model this version reads, it begins with '<html>.*a web page"),
-                                  ("empty.gguf", "^empty.gguf: is not a GGUF file, it is empty"),
+                                  ("empty.gguf", "^empty.gguf: is not a model this version reads, it is empty"),
                                   ("huge.gguf", "^huge.gguf: has 5,000 MB, .*at most 4,127.2 MB")):
                 self.page.choose_file("#file", folder / file)
                 self.page.wait(f"document.getElementById('error').textContent.startsWith('{file}')")
