@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "gemma/backend/impl/weight_pager-inl.hpp"
+#include "gemma/backend/cpu.hpp"
 #include "gemma/generate/session.hpp"
 #include "golden.hpp"
 #include "test_data.hpp"
