@@ -609,13 +609,19 @@ TEST_CASE("what MediaPipe's converter wrote comes out as what went in") {
   const auto rule = [](std::size_t r, std::size_t c) {
     return static_cast<float>(static_cast<int>((r * 131 + c * 31) % 509) - 254) / 256.0f;
   };
-  for (const auto& [name, rows, rearranged] :
-       {std::tuple("k_right", std::size_t{256}, false), std::tuple("post_left", std::size_t{2048}, true)}) {
+  struct Sample {
+    const char* name;
+    std::size_t rows;
+    bool rearranged;
+  };
+  for (const Sample& sample : {Sample{"k_right", 256, false}, Sample{"post_left", 2048, true}}) {
+    const char* name = sample.name;
+    const std::size_t rows = sample.rows;
     CAPTURE(name);
     const std::string tiles = file_text(data_path(std::string("mediapipe/lora_rank8_") + name + ".f16"));
     REQUIRE(tiles.size() == 2 * 8 * rows);
     const std::vector<float> b = gemma::mediapipe::detail::untile_halves(
-        reinterpret_cast<const std::uint8_t*>(tiles.data()), rows, 8, rearranged);
+        reinterpret_cast<const std::uint8_t*>(tiles.data()), rows, 8, sample.rearranged);
     std::size_t wrong = 0;
     for (std::size_t r = 0; r < rows; ++r) {
       for (std::size_t c = 0; c < 8; ++c) wrong += b[r * 8 + c] != rule(r, c);
