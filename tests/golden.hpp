@@ -47,6 +47,19 @@ inline gemma::TokenId argmax(const std::vector<float>& row) {
   return gemma::greedy_token(gemma::Span<const float>(row));
 }
 
+/// Root of the mean squared difference of all logits.
+inline double rms_difference(const Rows& a, const Rows& b) {
+  double sum = 0.0;
+  std::size_t count = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    for (std::size_t v = 0; v < a[i].size(); ++v, ++count) {
+      const double d = double{a[i][v]} - double{b[i][v]};
+      sum += d * d;
+    }
+  }
+  return std::sqrt(sum / static_cast<double>(count));
+}
+
 struct Tolerance {
   double logit = 1e-3;
   double logsumexp = 2e-4;

@@ -46,19 +46,6 @@ Rows read(Runner& runner, const std::vector<TokenId>& ids, std::size_t step) {
   return rows;
 }
 
-/// Root of the mean squared difference of all logits.
-double rms_difference(const Rows& a, const Rows& b) {
-  double sum = 0.0;
-  std::size_t count = 0;
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    for (std::size_t v = 0; v < a[i].size(); ++v, ++count) {
-      const double d = double{a[i][v]} - double{b[i][v]};
-      sum += d * d;
-    }
-  }
-  return std::sqrt(sum / static_cast<double>(count));
-}
-
 Rows reference_rows(const Golden& golden) {
   gemma::reference::Model model(golden.model.config(), golden.model.weights());
   const auto logits = model.forward(golden.input_ids, golden.input_ids.size());

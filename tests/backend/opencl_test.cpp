@@ -90,18 +90,6 @@ std::optional<opencl::Device> exact_device() {
   return device;
 }
 
-double rms_difference(const Rows& a, const Rows& b) {
-  double sum = 0.0;
-  std::size_t count = 0;
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    for (std::size_t v = 0; v < a[i].size(); ++v, ++count) {
-      const double d = double{a[i][v]} - double{b[i][v]};
-      sum += d * d;
-    }
-  }
-  return std::sqrt(sum / static_cast<double>(count));
-}
-
 /// Random weights of every format, as the matrices of a model of one layer each.
 class EveryFormat {
  public:

@@ -93,8 +93,8 @@ TEST_CASE("the metadata of a language model in both messages") {
       ProtoBytes().text(6, "<bos>").text(5, "<eos>").bytes(8, turn).number(18, 7).take();
   const auto p = mediapipe::read_llm_parameters(Bytes(old_message), "m").value();
   CHECK(p.start_token == "<bos>");
-  CHECK(p.user.prefix == "<start_of_turn>user\n");
-  CHECK(p.user.suffix == "<end_of_turn>\n");
+  CHECK(p.turns.user.prefix == "<start_of_turn>user\n");
+  CHECK(p.turns.user.suffix == "<end_of_turn>\n");
   CHECK(p.stop_token_ids == std::vector<std::uint64_t>{7});
   const ByteVector turns = ProtoBytes().bytes(2, turn).take();
   const ByteVector roles = ProtoBytes().bytes(17, turns).take();
@@ -117,9 +117,9 @@ TEST_CASE("the metadata of a language model in both messages") {
   CHECK(m->parameters.start_token_id == 2u);
   CHECK(m->parameters.stop_token_ids == std::vector<std::uint64_t>{106});
   CHECK(m->parameters.stop_tokens == std::vector<std::string>{"<end_of_turn>"});
-  CHECK(m->parameters.user.prefix == "a");
-  CHECK(m->parameters.user.suffix == "b");
-  CHECK(m->parameters.system.prefix == "c");
+  CHECK(m->parameters.turns.user.prefix == "a");
+  CHECK(m->parameters.turns.user.suffix == "b");
+  CHECK(m->parameters.turns.system.prefix == "c");
   CHECK(m->model_type == 4);
   CHECK(m->jinja == "{{ x }}");
   for (std::size_t size = 0; size < message.size(); ++size) {
@@ -142,5 +142,5 @@ TEST_CASE("the container that litert-lm-builder wrote") {
   CHECK(m.parameters.start_token_id == 2u);
   CHECK(m.parameters.stop_token_ids == std::vector<std::uint64_t>{1});
   CHECK(m.parameters.stop_tokens == std::vector<std::string>{"<end_of_turn>"});
-  CHECK(m.parameters.model.prefix == "<start_of_turn>model\n");
+  CHECK(m.parameters.turns.model.prefix == "<start_of_turn>model\n");
 }

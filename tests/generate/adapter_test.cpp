@@ -86,19 +86,6 @@ double difference(const Rows& a, const Rows& b) {
   return largest;
 }
 
-/// Root of the mean squared difference.
-double rms_difference(const Rows& a, const Rows& b) {
-  double sum = 0.0;
-  std::size_t count = 0;
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    for (std::size_t v = 0; v < a[i].size(); ++v, ++count) {
-      const double d = double{a[i][v]} - double{b[i][v]};
-      sum += d * d;
-    }
-  }
-  return std::sqrt(sum / static_cast<double>(count));
-}
-
 /// Rounding of float32 in another order, as the golden values of the models allow.
 constexpr double kRounding = 1e-3;
 /// What an adapter that does anything changes at least.

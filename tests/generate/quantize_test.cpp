@@ -39,17 +39,6 @@ Rows reference_rows(const Model& model, const std::vector<TokenId>& ids) {
   return rows;
 }
 
-double rms_difference(const Rows& a, const Rows& b) {
-  double sum = 0.0;
-  std::size_t count = 0;
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    for (std::size_t v = 0; v < a[i].size(); ++v, ++count) {
-      sum += std::pow(double{a[i][v]} - double{b[i][v]}, 2);
-    }
-  }
-  return std::sqrt(sum / static_cast<double>(count));
-}
-
 std::string formats_of(const Model& model, const std::string& part) {
   std::set<std::string> formats;
   for (const TensorView& tensor : model.source().tensors()) {

@@ -12,8 +12,8 @@
 #include "gemma/generate/generation.hpp"
 #include "gemma/generate/session.hpp"
 #include "gemma/model/kv_cache.hpp"
+#include "generate/tiny_session.hpp"
 #include "temp_folder.hpp"
-#include "test_data.hpp"
 
 namespace {
 
@@ -23,23 +23,6 @@ using gemma::Session;
 using gemma::SessionOptions;
 using gemma::Span;
 using gemma::TokenId;
-
-gemma::Model tiny() { return gemma::load(data_path("tiny-gemma3.gguf")); }
-
-SessionOptions options_of(std::size_t context) {
-  SessionOptions options;
-  options.context = context;
-  options.threads = 2;
-  return options;
-}
-
-GenerateOptions greedy(std::size_t max_tokens) {
-  GenerateOptions options;
-  options.max_tokens = max_tokens;
-  options.sampler.temperature = 0.0f;
-  options.ignore_eos = true;
-  return options;
-}
 
 std::vector<TokenId> prompt_of(std::size_t tokens) {
   std::vector<TokenId> ids = {2};

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "gemma/model/reference.hpp"
-#include "test_data.hpp"
+#include "generate/tiny_session.hpp"
 
 namespace {
 
@@ -21,23 +21,6 @@ using gemma::SessionOptions;
 using gemma::Span;
 using gemma::StopReason;
 using gemma::TokenId;
-
-gemma::Model tiny() { return gemma::load(data_path("tiny-gemma3.gguf")); }
-
-SessionOptions options_of(std::size_t context) {
-  SessionOptions options;
-  options.context = context;
-  options.threads = 2;
-  return options;
-}
-
-GenerateOptions greedy(std::size_t max_tokens) {
-  GenerateOptions options;
-  options.max_tokens = max_tokens;
-  options.sampler.temperature = 0.0f;
-  options.ignore_eos = true;
-  return options;
-}
 
 const std::vector<TokenId> kPrompt = {2, 10, 20, 30, 40};
 

@@ -11,15 +11,10 @@
 
 #include "gemma/base/error.hpp"
 #include "gemma/base/span.hpp"
+#include "gemma/formats/prompt_templates.hpp"
 
 GEMMA_NAMESPACE_BEGIN
 namespace mediapipe {
-
-/// What is written around the text of a turn.
-struct TurnTemplate {
-  std::string prefix;  ///< before it
-  std::string suffix;  ///< after it
-};
 
 /// Names are shortened, numbers are as the file has them.
 struct LlmParameters {
@@ -28,9 +23,7 @@ struct LlmParameters {
   std::string start_token;                           ///< or its piece
   std::vector<std::uint64_t> stop_token_ids;         ///< what ends an answer
   std::vector<std::string> stop_tokens;              ///< or their pieces
-  TurnTemplate user;                                 ///< of who asks
-  TurnTemplate model;                                ///< of who answers
-  TurnTemplate system;                               ///< of the program's own words
+  PromptTemplates turns;                             ///< empty where the file has none
 
   std::uint64_t width = 0;          ///< embedding_dim
   std::uint64_t ffn_width = 0;      ///< hidden_dimension

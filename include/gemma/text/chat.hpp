@@ -9,6 +9,7 @@
 
 #include "gemma/base/error.hpp"
 #include "gemma/base/token.hpp"
+#include "gemma/formats/prompt_templates.hpp"
 #include "gemma/text/tokenizer.hpp"
 
 GEMMA_NAMESPACE_BEGIN
@@ -36,20 +37,6 @@ struct ChatMessage {
 /// How a conversation is begun.
 struct ChatOptions {
   bool thinking = false;  ///< Gemma 4: let the model think before it answers
-};
-
-/// What stands before and after the text of a role's turns. Control tokens in it are recognised.
-struct PromptTemplate {
-  std::string prefix;  ///< "<start_of_turn>user\n"
-  std::string suffix;  ///< "<end_of_turn>\n"
-};
-
-/// A turn format of one's own, as MediaPipe's prompt templates are: nothing is added to it but BOS,
-/// and no white space is dropped.
-struct PromptTemplates {
-  PromptTemplate system;  ///< of Role::system
-  PromptTemplate user;    ///< of Role::user
-  PromptTemplate model;   ///< of Role::model; its prefix begins an answer
 };
 
 /// Writes a conversation turn by turn. The texts of the turns are plain text: no marker in them is

@@ -211,7 +211,7 @@ class CpuOps {
       return;
     }
     pager_.enter(config_->layers.size());
-    const std::size_t slice = product.added.empty() ? pager_.head_rows(w) : w.rows;
+    const std::size_t slice = pager_.head_rows(w);
     for (std::size_t row = 0; row < w.rows; row += slice) {
       product.weights = rows_of(w, row, (std::min)(slice, w.rows - row));
       product.out = logits + row;

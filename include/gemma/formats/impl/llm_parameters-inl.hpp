@@ -22,7 +22,7 @@ Status for_each_field(Bytes message, const std::string& name, const F& f) {
 
 /// Its prefix and suffix, which have these numbers.
 inline Status read_turn(Bytes message, const std::string& name, std::uint64_t prefix,
-                        std::uint64_t suffix, TurnTemplate& turn) {
+                        std::uint64_t suffix, PromptTemplate& turn) {
   return for_each_field(message, name, [&](const ProtoField& field) -> Status {
     if (field.number == prefix) turn.prefix = std::string(field.text());
     if (field.number == suffix) turn.suffix = std::string(field.text());
@@ -34,7 +34,7 @@ inline Status read_turn(Bytes message, const std::string& name, std::uint64_t pr
 inline Status read_turns(Bytes message, const std::string& name, std::uint64_t prefix,
                          std::uint64_t suffix, LlmParameters& p) {
   return for_each_field(message, name, [&](const ProtoField& field) -> Status {
-    TurnTemplate* const turns[] = {&p.user, &p.model, &p.system};
+    PromptTemplate* const turns[] = {&p.turns.user, &p.turns.model, &p.turns.system};
     if (field.number < 1 || field.number > 3) return {};
     return read_turn(field.bytes, name, prefix, suffix, *turns[field.number - 1]);
   });
@@ -119,7 +119,7 @@ GEMMA_INLINE Result<LlmParameters> read_llm_parameters(Bytes message, const std:
       case 4: p.start_token_id = field.value; break;
       case 5: p.stop_tokens.emplace_back(field.text()); break;
       case 6: p.start_token = std::string(field.text()); break;
-      case 8: return detail::read_turn(field.bytes, name, 2, 3, p.user);
+      case 8: return detail::read_turn(field.bytes, name, 2, 3, p.turns.user);
       case 17: return detail::read_turns(field.bytes, name, 2, 3, p);
       case 18: return detail::read_ids(field, name, p.stop_token_ids);
       default: break;

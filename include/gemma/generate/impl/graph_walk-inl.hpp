@@ -165,10 +165,10 @@ class GraphWalk {
   Region behind(std::int32_t t) const {
     Region region;
     std::vector<bool> seen(graph_.ops.size());
-    std::vector<std::int32_t> todo = {t};
-    while (!todo.empty()) {
-      const std::int32_t m = maker(todo.back());
-      todo.pop_back();
+    std::vector<std::int32_t> pending = {t};
+    while (!pending.empty()) {
+      const std::int32_t m = maker(pending.back());
+      pending.pop_back();
       if (m < 0 || seen[static_cast<std::size_t>(m)]) continue;
       seen[static_cast<std::size_t>(m)] = true;
       if (is_product(m)) {
@@ -176,7 +176,7 @@ class GraphWalk {
         continue;
       }
       region.ops.push_back(m);
-      for (const std::int32_t in : op(m).inputs) todo.push_back(in);
+      for (const std::int32_t in : op(m).inputs) pending.push_back(in);
     }
     std::sort(region.ops.begin(), region.ops.end());
     std::sort(region.products.begin(), region.products.end());

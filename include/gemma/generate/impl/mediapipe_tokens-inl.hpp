@@ -80,21 +80,20 @@ inline std::string jinja_literal(const std::string& text) {
 
 /// The turns as a template of Jinja; empty if there are none.
 inline std::string jinja_of(const LlmParameters& p, Family family) {
-  const auto turn = [](const char* role, const TurnTemplate& t) {
+  const auto turn = [](const char* role, const PromptTemplate& t) {
     return std::string("if message['role'] == '") + role + "' %}{{ " + jinja_literal(t.prefix) +
            " + message['content'] + " + jinja_literal(t.suffix) + " }}{% ";
   };
-  const bool any = !p.user.prefix.empty() || !p.user.suffix.empty() || !p.model.prefix.empty();
-  if (!any) return {};
-  const bool system = !p.system.prefix.empty() || !p.system.suffix.empty();
-  std::string out = "{% for message in messages %}{% " + turn("user", p.user);
-  if (system) {
-    out += "el" + turn("system", p.system);
+  const PromptTemplates& turns = p.turns;
+  if (turns.user.empty() && turns.model.prefix.empty()) return {};
+  std::string out = "{% for message in messages %}{% " + turn("user", turns.user);
+  if (!turns.system.empty()) {
+    out += "el" + turn("system", turns.system);
   } else if (family < Family::gemma3) {
     out += "elif message['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% ";
   }
-  return out + "el" + turn("assistant", p.model) + "endif %}{% endfor %}{% if add_generation_prompt %}{{ " +
-         jinja_literal(p.model.prefix) + " }}{% endif %}";
+  return out + "el" + turn("assistant", turns.model) + "endif %}{% endfor %}{% if add_generation_prompt %}{{ " +
+         jinja_literal(turns.model.prefix) + " }}{% endif %}";
 }
 
 }  // namespace detail
