@@ -98,7 +98,7 @@ TEST_CASE("the metadata of a language model in both messages") {
   CHECK(p.stop_token_ids == std::vector<std::uint64_t>{7});
   const ByteVector turns = ProtoBytes().bytes(2, turn).take();
   const ByteVector roles = ProtoBytes().bytes(17, turns).take();
-  CHECK(mediapipe::read_llm_parameters(Bytes(roles), "m")->model.prefix == "<start_of_turn>user\n");
+  CHECK(mediapipe::read_llm_parameters(Bytes(roles), "m")->turns.model.prefix == "<start_of_turn>user\n");
 
   const auto ids = [](const ByteVector& list) { return ProtoBytes().bytes(1, ProtoBytes().bytes(1, list).take()); };
   const ByteVector message =
