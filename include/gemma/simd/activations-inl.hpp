@@ -107,6 +107,21 @@ inline HWY_NOINLINE void quantize_fine(const float* x, std::size_t n, const Fine
   }
 }
 
+/// The fine activations of one token.
+struct FineInput {
+  const std::int8_t* q;
+  const float* scale;
+  const float* sum;  ///< by group of 32 or 16, as the format has them
+};
+
+template <class Format>
+HWY_INLINE FineInput fine_input(const Activations& x, std::size_t token) {
+  const FineRow& rows = x.fine_rows;
+  const std::size_t groups = token * (x.cols / kActivationGroup);
+  return {rows.q + 2 * token * x.cols, rows.scale + groups,
+          Format::kGroup == 32 ? rows.sum + groups : rows.half_sum + 2 * groups};
+}
+
 }  // namespace HWY_NAMESPACE
 }  // namespace simd
 GEMMA_NAMESPACE_END

@@ -12,6 +12,7 @@
 #include "gemma/simd/activations-inl.hpp"
 #include "gemma/simd/codes-inl.hpp"
 #include "gemma/simd/dot-inl.hpp"
+#include "gemma/simd/four_rows-inl.hpp"
 #include "gemma/simd/kernels.hpp"
 #include "gemma/simd/vector-inl.hpp"
 
@@ -20,23 +21,10 @@ GEMMA_NAMESPACE_BEGIN
 namespace simd {
 namespace HWY_NAMESPACE {
 
-/// How far ahead of its use a weight is asked for: the hardware alone stops at page borders.
+/// How far ahead of its use a weight is asked for at least: the hardware alone stops at page borders.
 inline constexpr std::size_t kPrefetchBytes = 4096;
-
-/// The fine activations of one token.
-struct FineInput {
-  const std::int8_t* q;
-  const float* scale;
-  const float* sum;  ///< by group of 32 or 16, as the format has them
-};
-
-template <class Format>
-HWY_INLINE FineInput fine_input(const Activations& x, std::size_t token) {
-  const FineRow& rows = x.fine_rows;
-  const std::size_t groups = token * (x.cols / kActivationGroup);
-  return {rows.q + 2 * token * x.cols, rows.scale + groups,
-          Format::kGroup == 32 ? rows.sum + groups : rows.half_sum + 2 * groups};
-}
+/// How much further into the second cache, where rows are read several at a time.
+inline constexpr std::size_t kFarBytes = 8192;
 
 /// The factors of a span for one token: scales of the weights times those of the activations, by
 /// group of the format.
@@ -94,28 +82,7 @@ class Factors {
 /// Running sums of a row and a token: several, so that an addition need not wait for the one before.
 inline constexpr std::size_t kChains = 4;
 
-/// Adds factor · Σ of products to the running sums, for all codes of a span, one step for all of them
-/// after the other: then no instruction waits long for the one before, and more are under way.
-template <class Format>
-HWY_INLINE void add_chunks(const VU8 (*chunks)[1], const std::int8_t* q, std::size_t n,
-                           const Factors<Format>& factors, VF* sums) {
-  constexpr std::size_t kChunks = Codes<Format>::kSpan / 64;
-  const DF d;
-  VI32 sum[kChunks];
-  unroll<kChunks>([&](auto i) HWY_ATTR {
-    sum[i] = add_quads(chunks[i][0], hn::LoadU(DI8(), q + 64 * i), hn::Zero(DI32()));
-  });
-  unroll<kChunks>([&](auto i) HWY_ATTR { sum[i] = hn::ShiftLeft<8>(sum[i]); });
-  unroll<kChunks>([&](auto i) HWY_ATTR {
-    sum[i] = add_quads(chunks[i][0], hn::LoadU(DI8(), q + n + 64 * i), sum[i]);
-  });
-  unroll<kChunks>([&](auto i) HWY_ATTR {
-    const VF factor = factors.template get<64 * decltype(i)::value, 64>();
-    sums[i % kChains] = hn::MulAdd(hn::ConvertTo(d, sum[i]), factor, sums[i % kChains]);
-  });
-}
-
-/// The same for the 64 codes from element kFirst of a span on, in several vectors.
+/// Adds factor · Σ of products to the running sums, for the 64 codes from element kFirst of a span on.
 /// `q` are the activations of the span; where they are bytes, the low ones lie `n` further on.
 template <std::size_t kFirst, class Format>
 HWY_INLINE void add_chunk(const VU8* codes, const std::int8_t* q, std::size_t n,
@@ -154,64 +121,22 @@ HWY_INLINE void add_chunk(const VU8* codes, const std::int8_t* q, std::size_t n,
 
 /// Σ_c W[r, c] x_c of one row for kCount tokens.
 template <class Format, std::size_t kCount>
-class RowDots {
+class OneRowSums {
  public:
-  HWY_INLINE RowDots() {
+  static constexpr std::size_t kRows = 1;
+
+  HWY_INLINE OneRowSums() {
     for (std::size_t t = 0; t < kCount; ++t) {
       for (VF& sum : sums_[t]) sum = hn::Zero(DF());
       minimums_[t] = hn::Zero(D());
     }
   }
 
-  /// All spans of a row; what the last one lacks is zero.
-  HWY_INLINE void add_row(const std::uint8_t* row, std::size_t cols, const FineInput* x) {
-    std::uint8_t padded[kSpanBytes + 64];
-    float scales[kCount][kGroups], sums[kCount][kGroups];
-    for (std::size_t c = 0; c < cols; c += kSpan) {
-      const std::uint8_t* span = row + c / Format::kBlockElements * Format::kBlockBytes;
-      for (std::size_t line = 0; line < kSpanBytes; line += 64) {
-        hwy::Prefetch(span + kPrefetchBytes + line);
-      }
-      FineInput input[kCount];
-      for (std::size_t t = 0; t < kCount; ++t) {
-        input[t] = {x[t].q + (kHasQuads ? c : 2 * c), x[t].scale + c / kActivationGroup,
-                    x[t].sum + c / Format::kGroup};
-      }
-      if (HWY_UNLIKELY(cols - c < kSpan)) {
-        const std::size_t left = (cols - c) / Format::kBlockElements;
-        std::memset(padded, 0, sizeof padded);
-        std::memset(scales, 0, sizeof scales);
-        std::memset(sums, 0, sizeof sums);
-        std::memcpy(padded, span, left * Format::kBlockBytes);
-        span = padded;
-        for (std::size_t t = 0; t < kCount; ++t) {
-          std::memcpy(scales[t], input[t].scale, left * sizeof(float));
-          std::memcpy(sums[t], input[t].sum, left * sizeof(float));
-          input[t].scale = scales[t];
-          input[t].sum = sums[t];
-        }
-      }
-      add(span, cols, input);
-    }
-  }
-
-  HWY_INLINE float result(std::size_t t) const {
-    const VF* sums = sums_[t];
-    const VF total = hn::Add(hn::Add(sums[0], sums[1]), hn::Add(sums[2], sums[3]));
-    return hn::ReduceSum(DF(), total) - hn::ReduceSum(D(), minimums_[t]);
-  }
-
- private:
-  using D = typename Factors<Format>::D;
-  static constexpr std::size_t kSpan = Codes<Format>::kSpan;
-  static constexpr std::size_t kChunks = kSpan / 64;
-  static constexpr std::size_t kGroups = Factors<Format>::kGroups;
-  static constexpr std::size_t kSpanBytes = kSpan / Format::kBlockElements * Format::kBlockBytes;
-
-  HWY_INLINE void add(const std::uint8_t* span, std::size_t cols, const FineInput* x) {
+  /// Adds a span; the activations' low bytes, where they are bytes, lie `n` behind the high ones.
+  HWY_INLINE void add(const std::uint8_t* const* span, std::size_t n, const FineInput* x) {
     constexpr std::size_t kStep = Factors<Format>::kStep;
     const D d;
-    const Codes<Format> codes(span);
+    const Codes<Format> codes(span[0]);
     float scale[kGroups], minimum[kGroups];
     codes.scales(scale, minimum);
     if constexpr (Format::kHasMin || Codes<Format>::kOffset != 0) {
@@ -227,36 +152,104 @@ class RowDots {
     }
     Factors<Format> factors[kCount];
     for (std::size_t t = 0; t < kCount; ++t) factors[t].set(scale, x[t].scale);
-    VU8 chunks[kChunks][kVecs];
-    if constexpr (kHasQuads && kVecs == 1) {
-      unroll<kChunks>([&](auto i) HWY_ATTR { codes.template get<decltype(i)::value>(chunks[i]); });
+    unroll<Codes<Format>::kSpan / 64>([&](auto i) HWY_ATTR {
+      VU8 chunk[kVecs];
+      codes.template get<decltype(i)::value>(chunk);
       for (std::size_t t = 0; t < kCount; ++t) {
-        add_chunks<Format>(chunks, x[t].q, cols, factors[t], sums_[t]);
+        add_chunk<64 * decltype(i)::value>(chunk, x[t].q, n, factors[t], sums_[t]);
       }
-    } else {
-      unroll<kChunks>([&](auto i) HWY_ATTR {
-        codes.template get<decltype(i)::value>(chunks[i]);
-        for (std::size_t t = 0; t < kCount; ++t) {
-          add_chunk<64 * decltype(i)::value>(chunks[i], x[t].q, cols, factors[t], sums_[t]);
-        }
-      });
-    }
+    });
   }
+
+  HWY_INLINE void results(std::size_t t, float* out) const {
+    const VF* sums = sums_[t];
+    const VF total = hn::Add(hn::Add(sums[0], sums[1]), hn::Add(sums[2], sums[3]));
+    *out = hn::ReduceSum(DF(), total) - hn::ReduceSum(D(), minimums_[t]);
+  }
+
+ private:
+  using D = typename Factors<Format>::D;
+  static constexpr std::size_t kGroups = Factors<Format>::kGroups;
 
   VF sums_[kCount][kChains];
   hn::Vec<D> minimums_[kCount];
 };
 
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3_DL
+template <class Format, std::size_t kCount>
+using RowSums = FourRowSums<Format, kCount>;
+#else
+template <class Format, std::size_t kCount>
+using RowSums = OneRowSums<Format, kCount>;
+#endif
+
+/// Adds all spans of some rows; what the last ones lack is zero.
+template <class Format, std::size_t kCount>
+HWY_INLINE void add_rows(const std::uint8_t* const* rows, std::size_t cols, const FineInput* x,
+                         RowSums<Format, kCount>& sums) {
+  constexpr std::size_t kRows = RowSums<Format, kCount>::kRows;
+  constexpr std::size_t kSpan = Codes<Format>::kSpan;
+  constexpr std::size_t kGroups = kSpan / Format::kGroup;
+  constexpr std::size_t kSpanBytes = kSpan / Format::kBlockElements * Format::kBlockBytes;
+  std::uint8_t padded[kRows][kSpanBytes + 64];
+  float padded_scale[kCount][kGroups], padded_sum[kCount][kGroups];
+  const std::size_t row_bytes = cols / Format::kBlockElements * Format::kBlockBytes;
+  const std::size_t distance = HWY_MAX(kRows * row_bytes, kPrefetchBytes);
+  for (std::size_t c = 0; c < cols; c += kSpan) {
+    const std::uint8_t* spans[kRows];
+    for (std::size_t r = 0; r < kRows; ++r) {
+      spans[r] = rows[r] + c / Format::kBlockElements * Format::kBlockBytes;
+    }
+    // In the order in which they lie in memory, a group of rows ahead.
+    const std::uint8_t* next = rows[0] + distance + kRows * static_cast<std::size_t>(spans[0] - rows[0]);
+    for (std::size_t line = 0; line < kRows * kSpanBytes; line += 64) {
+      hwy::Prefetch(next + line);
+      if constexpr (kRows > 1) prefetch_far(next + kFarBytes + line);
+    }
+    FineInput input[kCount];
+    for (std::size_t t = 0; t < kCount; ++t) {
+      input[t] = {x[t].q + (kHasQuads ? c : 2 * c), x[t].scale + c / kActivationGroup,
+                  x[t].sum + c / Format::kGroup};
+    }
+    if (HWY_UNLIKELY(cols - c < kSpan)) {
+      const std::size_t left = (cols - c) / Format::kBlockElements;
+      std::memset(padded, 0, sizeof padded);
+      std::memset(padded_scale, 0, sizeof padded_scale);
+      std::memset(padded_sum, 0, sizeof padded_sum);
+      for (std::size_t r = 0; r < kRows; ++r) {
+        std::memcpy(padded[r], spans[r], left * Format::kBlockBytes);
+        spans[r] = padded[r];
+      }
+      for (std::size_t t = 0; t < kCount; ++t) {
+        std::memcpy(padded_scale[t], input[t].scale, left * sizeof(float));
+        std::memcpy(padded_sum[t], input[t].sum, left * sizeof(float));
+        input[t].scale = padded_scale[t];
+        input[t].sum = padded_sum[t];
+      }
+    }
+    sums.add(spans, cols, input);
+  }
+}
+
 template <class Format, std::size_t kCount>
 inline HWY_NOINLINE void matvec_tokens(const MatmulArgs& a, std::size_t row_begin, std::size_t row_end,
                               std::size_t token) {
+  using Sums = RowSums<Format, kCount>;
+  constexpr std::size_t kRows = Sums::kRows;
   FineInput x[kCount];
   for (std::size_t t = 0; t < kCount; ++t) x[t] = fine_input<Format>(a.x, token + t);
-  for (std::size_t r = row_begin; r < row_end; ++r) {
-    RowDots<Format, kCount> dots;
-    dots.add_row(a.weights.row(r), a.weights.cols, x);
+  for (std::size_t first = row_begin; first < row_end; first += kRows) {
+    const std::size_t there = HWY_MIN(kRows, row_end - first);
+    const std::uint8_t* rows[kRows];  // the last one again for those that are none
+    for (std::size_t r = 0; r < kRows; ++r) {
+      rows[r] = a.weights.row(first + HWY_MIN(r, there - 1));
+    }
+    Sums sums;
+    add_rows<Format, kCount>(rows, a.weights.cols, x, sums);
     for (std::size_t t = 0; t < kCount; ++t) {
-      a.out[(token + t) * a.out_stride + r] = dots.result(t);
+      float results[kRows];
+      sums.results(t, results);
+      std::memcpy(a.out + (token + t) * a.out_stride + first, results, there * sizeof(float));
     }
   }
 }

@@ -84,6 +84,16 @@ HWY_INLINE auto table_indices(D d, V indices) {
   }
 }
 
+/// As hwy::Prefetch(), but into the second cache only: for what is needed later.
+HWY_INLINE void prefetch_far(const std::uint8_t* p) {
+  (void)p;
+#if HWY_ARCH_X86
+  _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T1);
+#elif HWY_COMPILER_GCC || HWY_COMPILER_CLANG
+  __builtin_prefetch(p, 0, 2);
+#endif
+}
+
 template <class F, std::size_t... kIndices>
 HWY_INLINE void unroll(const F& f, std::index_sequence<kIndices...>) {
   (f(std::integral_constant<std::size_t, kIndices>()), ...);
