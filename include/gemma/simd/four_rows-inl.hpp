@@ -29,10 +29,10 @@ class FourRowSums {
     }
   }
 
-  /// Adds a span of each row; the activations' low bytes lie `n` behind the high ones.
-  HWY_INLINE void add(const std::uint8_t* const* spans, std::size_t n, const FineInput* x) {
+  /// Adds a span of each row, `stride` bytes apart; the activations' low bytes lie `n` behind the high ones.
+  HWY_INLINE void add(const std::uint8_t* spans, std::size_t stride, std::size_t n, const FineInput* x) {
     const DF d;
-    const FourSpans<Format> codes(spans);
+    const FourSpans<Format> codes(spans, stride);
     VF scale[kVectors], minimum[kVectors], factors[kCount][kVectors];
     codes.scales(scale, minimum);
     for (std::size_t t = 0; t < kCount; ++t) {

@@ -34,12 +34,21 @@ constexpr std::array<T, 64 / sizeof(T)> lanes_of(F f) {
   return lanes;
 }
 
-/// The lanes of 128 bytes, 64 from each of two vectors, that `from` names.
+/// The lanes of 64 bytes that `from` names.
+template <class T>
+HWY_INLINE VU8 pick(VU8 bytes, const std::array<T, 64 / sizeof(T)>& from) {
+  const hn::Repartition<T, DU8> d;
+  const auto indices = table_indices(d, hn::LoadU(d, from.data()));
+  return hn::BitCast(DU8(), hn::TableLookupLanes(hn::BitCast(d, bytes), indices));
+}
+
+/// The same for 128 bytes.
 template <class T>
 HWY_INLINE VU8 pick(VU8 first, VU8 second, const std::array<T, 64 / sizeof(T)>& from) {
   const hn::Repartition<T, DU8> d;
-  return hn::BitCast(DU8(), hn::TwoTablesLookupLanes(d, hn::BitCast(d, first), hn::BitCast(d, second),
-                                                     table_indices(d, hn::LoadU(d, from.data()))));
+  const auto indices = table_indices(d, hn::LoadU(d, from.data()));
+  return hn::BitCast(
+      DU8(), hn::TwoTablesLookupLanes(d, hn::BitCast(d, first), hn::BitCast(d, second), indices));
 }
 
 /// Codes plus 16 where a bit of `bits` is set.
@@ -74,9 +83,9 @@ HWY_INLINE VF promote_halves(VU8 bytes) {
 template <class Format>
 class FourUnpackedSpans {
  public:
-  HWY_INLINE explicit FourUnpackedSpans(const std::uint8_t* const* spans)
-      : codes_{Codes<Format>(spans[0]), Codes<Format>(spans[1]), Codes<Format>(spans[2]),
-               Codes<Format>(spans[3])} {}
+  HWY_INLINE explicit FourUnpackedSpans(const std::uint8_t* spans, std::size_t stride)
+      : codes_{Codes<Format>(spans), Codes<Format>(spans + stride), Codes<Format>(spans + 2 * stride),
+               Codes<Format>(spans + 3 * stride)} {}
 
   /// The first of the four columns, of 128, in a lane of a vector.
   static constexpr std::size_t column(std::size_t vector, std::size_t lane) {
@@ -115,7 +124,8 @@ class FourBlockSpans {
   }
 
  public:
-  HWY_INLINE explicit FourBlockSpans(const std::uint8_t* const* spans) : spans_(spans) {}
+  HWY_INLINE explicit FourBlockSpans(const std::uint8_t* spans, std::size_t stride)
+      : spans_(spans), stride_(stride) {}
 
   static constexpr std::size_t column(std::size_t vector, std::size_t lane) {
     return kBits == 8 ? 64 * vector + 4 * lane : lane / 4 * 32 + 16 * vector + lane % 4 * 4;
@@ -123,7 +133,7 @@ class FourBlockSpans {
   template <std::size_t kHalf>
   HWY_INLINE void get(std::size_t row, VU8* out) const {
     if constexpr (kBits == 8) {
-      const Codes<Format> codes(spans_[row]);
+      const Codes<Format> codes(spans_ + row * stride_);
       codes.template get<0>(out);
       codes.template get<1>(out + 1);
     } else {
@@ -149,39 +159,47 @@ class FourBlockSpans {
   }
 
  private:
-  HWY_INLINE VU8 first(std::size_t row) const { return hn::LoadU(DU8(), spans_[row]); }
-  HWY_INLINE VU8 second(std::size_t row) const { return hn::LoadU(DU8(), spans_[row] + kSecond); }
+  HWY_INLINE VU8 first(std::size_t row) const { return hn::LoadU(DU8(), spans_ + row * stride_); }
+  HWY_INLINE VU8 second(std::size_t row) const { return hn::LoadU(DU8(), spans_ + row * stride_ + kSecond); }
 
   /// A binary16 number of each block, row after row.
   template <std::size_t kOffset>
   HWY_INLINE VF halves() const {
-    static constexpr auto kFrom = lanes_of<std::uint16_t>(
-        [](std::size_t i) { return lane_of(i % 4 * kBlock + kOffset) / 2; });
     using DU64 = hn::Repartition<std::uint64_t, DU8>;
-    hn::Vec<DU64> four[4];
-    for (std::size_t r = 0; r < 4; ++r) {
-      four[r] = hn::BitCast(DU64(), pick(first(r), second(r), kFrom));
+    hn::Vec<DU64> two[2];  // rows, in the first 16 bytes
+    for (std::size_t r = 0; r < 2; ++r) {
+      if constexpr (3 * kBlock + kOffset < 64) {
+        static constexpr auto kFrom = lanes_of<std::uint16_t>(
+            [](std::size_t i) { return (i % 4 * kBlock + kOffset) / 2 + i / 4 % 2 * 32; });
+        two[r] = hn::BitCast(DU64(), pick(first(2 * r), first(2 * r + 1), kFrom));
+      } else {
+        static constexpr auto kFrom = lanes_of<std::uint16_t>(
+            [](std::size_t i) { return lane_of(i % 4 * kBlock + kOffset) / 2; });
+        two[r] = hn::InterleaveLower(
+            hn::BitCast(DU64(), pick(first(2 * r), second(2 * r), kFrom)),
+            hn::BitCast(DU64(), pick(first(2 * r + 1), second(2 * r + 1), kFrom)));
+      }
     }
-    const auto low = hn::InterleaveLower(DU64(), four[0], four[1]);
-    const auto high = hn::InterleaveLower(DU64(), four[2], four[3]);
-    return promote_halves(hn::BitCast(DU8(), hn::InterleaveEvenBlocks(DU64(), low, high)));
+    return promote_halves(hn::BitCast(DU8(), hn::InterleaveEvenBlocks(DU64(), two[0], two[1])));
   }
 
-  const std::uint8_t* const* spans_;
+  const std::uint8_t* spans_;
+  std::size_t stride_;
 };
 
 /// Q4_K and Q5_K: even groups of 32, then odd ones.
 template <class Format>
 class FourKSpans {
  public:
-  HWY_INLINE explicit FourKSpans(const std::uint8_t* const* blocks) : blocks_(blocks) {}
+  HWY_INLINE explicit FourKSpans(const std::uint8_t* blocks, std::size_t stride)
+      : blocks_(blocks), stride_(stride) {}
 
   static constexpr std::size_t column(std::size_t vector, std::size_t lane) {
     return 32 * vector + lane / 8 * 64 + lane % 8 * 4;
   }
   template <std::size_t kHalf>
   HWY_INLINE void get(std::size_t row, VU8* out) const {
-    const std::uint8_t* block = blocks_[row];
+    const std::uint8_t* block = blocks_ + row * stride_;
     split_nibbles(hn::LoadU(DU8(), block + Format::kQuantsOffset + 64 * kHalf), out);
     if constexpr (Codes<Format>::kBits == 5) {
       const VU8 high = load_32_twice(block + Format::kHighBitsOffset);
@@ -199,8 +217,8 @@ class FourKSpans {
     const hn::FixedTag<std::uint8_t, 16> header;
     const hn::Half<DU8> two;
     const VU8 headers = hn::Combine(
-        DU8(), hn::Combine(two, hn::LoadU(header, blocks_[3]), hn::LoadU(header, blocks_[2])),
-        hn::Combine(two, hn::LoadU(header, blocks_[1]), hn::LoadU(header, blocks_[0])));
+        DU8(), hn::Combine(two, hn::LoadU(header, blocks_ + 3 * stride_), hn::LoadU(header, blocks_ + 2 * stride_)),
+        hn::Combine(two, hn::LoadU(header, blocks_ + 1 * stride_), hn::LoadU(header, blocks_ + 0 * stride_)));
     unroll<2>([&](auto pair) GEMMA_INLINE_LAMBDA {
       scale[pair] = parts<2 * decltype(pair)::value, 0>(headers);
       minimum[pair] = parts<2 * decltype(pair)::value, 1>(headers);
@@ -223,20 +241,22 @@ class FourKSpans {
     static constexpr auto kHigh = lanes_of<std::uint32_t>([](std::size_t i) { return i % 8 < 4 ? 0 : 48; });
     static constexpr auto kFactor = lanes_of<std::uint16_t>(
         [](std::size_t i) { return 8 * (kRow + i / 8 % 2) + kPart; });
-    const VU32 bytes = hn::BitCast(d, pick(headers, headers, kFrom));
+    const VU32 bytes = hn::BitCast(d, pick(headers, kFrom));
     const VU32 low = hn::And(hn::Shr(bytes, hn::LoadU(d, kShift.data())), hn::LoadU(d, kLow.data()));
     const VU32 all = hn::OrAnd(low, hn::ShiftRight<10>(bytes), hn::LoadU(d, kHigh.data()));
     return hn::Mul(hn::ConvertTo(DF(), hn::BitCast(DI32(), all)),
-                   promote_halves(pick(headers, headers, kFactor)));
+                   promote_halves(pick(headers, kFactor)));
   }
 
-  const std::uint8_t* const* blocks_;
+  const std::uint8_t* blocks_;
+  std::size_t stride_;
 };
 
 /// Q6_K, in order.
 class FourSixKSpans {
  public:
-  HWY_INLINE explicit FourSixKSpans(const std::uint8_t* const* blocks) : blocks_(blocks) {}
+  HWY_INLINE explicit FourSixKSpans(const std::uint8_t* blocks, std::size_t stride)
+      : blocks_(blocks), stride_(stride) {}
 
   static constexpr std::size_t column(std::size_t vector, std::size_t lane) {
     return 64 * vector + 4 * lane;
@@ -247,7 +267,7 @@ class FourSixKSpans {
     const DU32 words;  // what a shift brings in from the next byte is masked
     static constexpr auto kLeft = lanes_of<std::uint32_t>([](std::size_t i) { return i < 8 ? 4 : 2; });
     static constexpr auto kRight = lanes_of<std::uint32_t>([](std::size_t i) { return i < 8 ? 0 : 2; });
-    const std::uint8_t* block = blocks_[row];
+    const std::uint8_t* block = blocks_ + row * stride_;
     split_nibbles(hn::LoadU(d, block + quant::Q6_K::kQuantsOffset + 64 * kHalf), out);
     const VU32 high =
         hn::BitCast(words, load_32_twice(block + quant::Q6_K::kHighBitsOffset + 32 * kHalf));
@@ -258,7 +278,7 @@ class FourSixKSpans {
   HWY_INLINE void scales(VF* scale, VF* /*minimum*/) const {
     const hn::Rebind<std::int8_t, DF> narrow;
     for (std::size_t r = 0; r < 4; ++r) {
-      const std::uint8_t* block = blocks_[r];
+      const std::uint8_t* block = blocks_ + r * stride_;
       const auto* own = reinterpret_cast<const std::int8_t*>(block + quant::Q6_K::kScalesOffset);
       const auto factor = hn::Set(DU16(), load_le<std::uint16_t>(block + quant::Q6_K::kScaleOffset));
       scale[r] = hn::Mul(hn::ConvertTo(DF(), hn::PromoteTo(DI32(), hn::LoadU(narrow, own))),
@@ -267,7 +287,8 @@ class FourSixKSpans {
   }
 
  private:
-  const std::uint8_t* const* blocks_;
+  const std::uint8_t* blocks_;
+  std::size_t stride_;
 };
 
 template <class Format>

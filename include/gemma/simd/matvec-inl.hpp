@@ -133,10 +133,11 @@ class OneRowSums {
   }
 
   /// Adds a span; the activations' low bytes, where they are bytes, lie `n` behind the high ones.
-  HWY_INLINE void add(const std::uint8_t* const* span, std::size_t n, const FineInput* x) {
+  HWY_INLINE void add(const std::uint8_t* span, std::size_t /*stride*/, std::size_t n,
+                      const FineInput* x) {
     constexpr std::size_t kStep = Factors<Format>::kStep;
     const D d;
-    const Codes<Format> codes(span[0]);
+    const Codes<Format> codes(span);
     float scale[kGroups], minimum[kGroups];
     codes.scales(scale, minimum);
     if constexpr (Format::kHasMin || Codes<Format>::kOffset != 0) {
@@ -183,29 +184,26 @@ template <class Format, std::size_t kCount>
 using RowSums = OneRowSums<Format, kCount>;
 #endif
 
-/// Adds all spans of some rows; what the last ones lack is zero.
+/// Adds all spans of some rows, `stride` bytes apart; what the last ones lack is zero.
 template <class Format, std::size_t kCount>
-HWY_INLINE void add_rows(const std::uint8_t* const* rows, std::size_t cols, const FineInput* x,
-                         RowSums<Format, kCount>& sums) {
+HWY_INLINE void add_rows(const std::uint8_t* rows, std::size_t stride, std::size_t cols,
+                         const FineInput* x, RowSums<Format, kCount>& sums) {
   constexpr std::size_t kRows = RowSums<Format, kCount>::kRows;
   constexpr std::size_t kSpan = Codes<Format>::kSpan;
   constexpr std::size_t kGroups = kSpan / Format::kGroup;
   constexpr std::size_t kSpanBytes = kSpan / Format::kBlockElements * Format::kBlockBytes;
   std::uint8_t padded[kRows][kSpanBytes + 64];
   float padded_scale[kCount][kGroups], padded_sum[kCount][kGroups];
-  const std::size_t row_bytes = cols / Format::kBlockElements * Format::kBlockBytes;
-  const std::size_t distance = HWY_MAX(kRows * row_bytes, kPrefetchBytes);
+  const std::size_t distance = HWY_MAX(kRows * stride, kPrefetchBytes);
   for (std::size_t c = 0; c < cols; c += kSpan) {
-    const std::uint8_t* spans[kRows];
-    for (std::size_t r = 0; r < kRows; ++r) {
-      spans[r] = rows[r] + c / Format::kBlockElements * Format::kBlockBytes;
-    }
-    // In the order in which they lie in memory, a group of rows ahead.
-    const std::uint8_t* next = rows[0] + distance + kRows * static_cast<std::size_t>(spans[0] - rows[0]);
+    const std::size_t offset = c / Format::kBlockElements * Format::kBlockBytes;
+    // A group of rows ahead, in the order in which they lie in memory.
+    const std::uint8_t* next = rows + distance + kRows * offset;
     for (std::size_t line = 0; line < kRows * kSpanBytes; line += 64) {
       hwy::Prefetch(next + line);
       if constexpr (kRows > 1) prefetch_far(next + kFarBytes + line);
     }
+    const std::uint8_t* spans = rows + offset;
     FineInput input[kCount];
     for (std::size_t t = 0; t < kCount; ++t) {
       input[t] = {x[t].q + (kHasQuads ? c : 2 * c), x[t].scale + c / kActivationGroup,
@@ -217,9 +215,10 @@ HWY_INLINE void add_rows(const std::uint8_t* const* rows, std::size_t cols, cons
       std::memset(padded_scale, 0, sizeof padded_scale);
       std::memset(padded_sum, 0, sizeof padded_sum);
       for (std::size_t r = 0; r < kRows; ++r) {
-        std::memcpy(padded[r], spans[r], left * Format::kBlockBytes);
-        spans[r] = padded[r];
+        std::memcpy(padded[r], spans + r * stride, left * Format::kBlockBytes);
       }
+      spans = padded[0];
+      stride = sizeof padded[0];
       for (std::size_t t = 0; t < kCount; ++t) {
         std::memcpy(padded_scale[t], input[t].scale, left * sizeof(float));
         std::memcpy(padded_sum[t], input[t].sum, left * sizeof(float));
@@ -227,7 +226,7 @@ HWY_INLINE void add_rows(const std::uint8_t* const* rows, std::size_t cols, cons
         input[t].sum = padded_sum[t];
       }
     }
-    sums.add(spans, cols, input);
+    sums.add(spans, stride, cols, input);
   }
 }
 
@@ -235,22 +234,20 @@ template <class Format, std::size_t kCount>
 inline HWY_NOINLINE void matvec_tokens(const MatmulArgs& a, std::size_t row_begin, std::size_t row_end,
                               std::size_t token) {
   using Sums = RowSums<Format, kCount>;
-  constexpr std::size_t kRows = Sums::kRows;
   FineInput x[kCount];
   for (std::size_t t = 0; t < kCount; ++t) x[t] = fine_input<Format>(a.x, token + t);
-  for (std::size_t first = row_begin; first < row_end; first += kRows) {
-    const std::size_t there = HWY_MIN(kRows, row_end - first);
-    const std::uint8_t* rows[kRows];  // the last one again for those that are none
-    for (std::size_t r = 0; r < kRows; ++r) {
-      rows[r] = a.weights.row(first + HWY_MIN(r, there - 1));
-    }
+  for (std::size_t row = row_begin; row < row_end;) {
+    // Of the last rows, if they are too few, one stands for all.
+    const bool full = row + Sums::kRows <= row_end;
+    const std::size_t rows = full ? Sums::kRows : 1;
     Sums sums;
-    add_rows<Format, kCount>(rows, a.weights.cols, x, sums);
+    add_rows<Format, kCount>(a.weights.row(row), full ? a.weights.row_bytes : 0, a.weights.cols, x, sums);
     for (std::size_t t = 0; t < kCount; ++t) {
-      float results[kRows];
+      float results[Sums::kRows];
       sums.results(t, results);
-      std::memcpy(a.out + (token + t) * a.out_stride + first, results, there * sizeof(float));
+      std::memcpy(a.out + (token + t) * a.out_stride + row, results, rows * sizeof(float));
     }
+    row += rows;
   }
 }
 
