@@ -53,6 +53,30 @@ TEST_CASE("a result carries what can only be moved") {
   CHECK(*taken == 7);
 }
 
+TEST_CASE("results can be moved and assigned, and free what they hold once") {
+  const auto shared = std::make_shared<int>(5);
+  const auto good = [&] { return Result<std::shared_ptr<int>>(shared); };
+  {
+    Result<std::shared_ptr<int>> a = good();
+    Result<std::shared_ptr<int>> b = std::move(a);
+    CHECK(shared.use_count() == 2);
+    CHECK(**b == 5);
+    b = good();
+    CHECK(shared.use_count() == 2);
+    b = Error(ErrorCode::io, "no such file");
+    CHECK(shared.use_count() == 1);
+    CHECK(b.error().message() == "no such file");
+    a = std::move(b);
+    CHECK(a.error().message() == "no such file");
+    a = good();
+    CHECK(shared.use_count() == 2);
+    Result<std::shared_ptr<int>>& self = a;
+    a = std::move(self);
+    CHECK(**a == 5);
+  }
+  CHECK(shared.use_count() == 1);
+}
+
 #if !defined(GEMMA_NO_EXCEPTIONS)
 TEST_CASE("value() throws the error") {
   CHECK(half_of(8).value() == 4);

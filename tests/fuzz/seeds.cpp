@@ -10,7 +10,9 @@
 #include "formats/bundle_builder.hpp"
 #include "formats/tfl_builder.hpp"
 #include "generate/decoder_file.hpp"
+#include "generate/lora.hpp"
 #include "generate/mediapipe_file.hpp"
+#include "generate/tiny_session.hpp"
 #include "temp_folder.hpp"
 #include "test_data.hpp"
 
@@ -36,7 +38,8 @@ ByteVector head_of(const ByteVector& bytes, std::size_t weights) {
   return ByteVector(bytes.begin(), bytes.end() - static_cast<std::ptrdiff_t>(weights));
 }
 
-ByteVector data(const std::string& name) { return bytes_of_text(file_text(data_path(name))); }
+ByteVector bytes_of_file(const std::string& path) { return bytes_of_text(file_text(path)); }
+ByteVector data(const std::string& name) { return bytes_of_file(data_path(name)); }
 
 void add_bundles(Seeds& seeds, const gemma::Model& source, const ByteVector& tokenizer, const DecoderStyle& style) {
   const DecoderFile file(source, style);
@@ -69,6 +72,35 @@ void add_bundles(Seeds& seeds, const gemma::Model& source, const ByteVector& tok
   seeds.add("litertlm", parameters);
 }
 
+void add_adapters(Seeds& seeds, const gemma::Model& model) {
+  const TestLora lora(model, {4, false, false, 1});
+  std::size_t numbers = 0;
+  for (const LoraFactors& f : lora.factors) numbers += f.a.size() + f.b.size();
+  seeds.add("adapter", head_of(lora.gguf(), numbers * sizeof(float)));
+  seeds.add("adapter", head_of(lora.mediapipe().build(), numbers * sizeof(std::uint16_t)));
+  const TempFolder folder;
+  for (const char* type : {"F32", "BF16"}) {
+    lora.write_peft(folder, type, [&](nlohmann::json& config) {
+      if (type[0] == 'B') config.update({{"use_rslora", true}, {"alpha_pattern", {{"layers\\.0\\.self_attn.q_proj", 3}}}});
+    });
+    const std::string tensors = file_text(folder.path("adapter_model.safetensors"));
+    const std::string head = tensors.substr(0, tensors.find("}}") + 2);
+    seeds.add("adapter_peft", bytes_of_text(file_text(folder.path("adapter_config.json")) + '\0' + head));
+  }
+}
+
+void add_sessions(Seeds& seeds) {
+  const TempFolder folder;
+  for (const auto type : {gemma::simd::KvType::bf16, gemma::simd::KvType::f32, gemma::simd::KvType::f16}) {
+    gemma::SessionOptions options = options_of(24);
+    options.kv_type = type;
+    gemma::Session session(tiny(), options);
+    session.generate("In the beginning", {}, greedy(4));
+    session.save(folder.path("state"));
+    seeds.add("session_state", head_of(bytes_of_file(folder.path("state")), sizeof(std::uint64_t)));
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -90,6 +122,8 @@ int main(int argc, char** argv) {
     const ByteVector gguf = data(std::string("golden/") + name + "/model-q8_0.gguf");
     seeds.add("gguf", ByteVector(gguf.begin(), gguf.begin() + 40000));
   }
+  add_adapters(seeds, gemma::load(data_path("golden/gemma1_mqa/model-q8_0.gguf")));
+  add_sessions(seeds);
   ZipBuilder zip;
   for (const char* name : {"text_dynamic", "text_fixed", "text_stored", "text_literals", "zeros", "empty"}) {
     const ByteVector zlib = data(std::string("inflate/") + name + ".zlib");

@@ -6,7 +6,9 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "gemma/base/error.hpp"
 #include "gemma/base/span.hpp"
+#include "gemma/model/low_rank.hpp"
 
 /// The reader under test.
 void fuzz(gemma::Bytes bytes);
@@ -34,6 +36,15 @@ void touch(const Source& source) {
   for (const auto& tensor : source.tensors()) touch(tensor.data);
   const auto config = source.read_config();
   if (config.ok()) (void)bind_weights(source, *config).ok();
+}
+
+/// An adapter, if it was read, as a session would use it.
+template <class Adapter, class Model>
+void use(const gemma::Result<Adapter>& adapter, const Model& model) {
+  if (!adapter.ok()) return;
+  (void)adapter->fingerprint();
+  gemma::LowRankTable table;
+  (void)adapter->add_to(model.weights(), 0.5f, table).ok();
 }
 
 #endif  // GEMMA_TESTS_FUZZ_TARGET_HPP_

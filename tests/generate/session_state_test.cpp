@@ -9,6 +9,8 @@
 #include <thread>
 #include <vector>
 
+#include "gemma/base/bytes.hpp"
+#include "gemma/base/hash.hpp"
 #include "gemma/generate/generation.hpp"
 #include "gemma/generate/session.hpp"
 #include "gemma/model/kv_cache.hpp"
@@ -236,6 +238,14 @@ TEST_CASE("what cannot be restored is refused, and the session stays as it was")
     CHECK_FALSE(other.try_restore(path).ok());
   }
   CHECK_FALSE(other.try_restore(folder.path("nothing")).ok());
+  constexpr std::size_t kFirstToken = 40;
+  std::string unknown_token = good.substr(0, good.size() - sizeof(std::uint64_t));
+  unknown_token[kFirstToken + 3] = '\x7F';
+  gemma::Hash hash;
+  hash.add(gemma::bytes_of(unknown_token));
+  const std::uint64_t checksum = hash.value();
+  folder.write("state", unknown_token + std::string(reinterpret_cast<const char*>(&checksum), sizeof checksum));
+  refuses("of the vocabulary");
 
   folder.write("state", good);
   Session wrong(gemma::load(data_path("kjv-small.gguf")), options_of(64));

@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
-"""Tests of how gemma.hpp behaves in programs of others: units with other options, other -march, other uses of Highway.
+"""Tests of how gemma.hpp behaves in programs of others: units with other options, other -march, other uses of Highway, compilers.
 
 manners_test.py HIGHWAY COMPILER GROUP: HIGHWAY is the folder of Highway's headers, GROUP one of the classes below.
 """
 import itertools
+import os
 import platform
 import re
+import subprocess
 import unittest
 
-from compiling import MODEL, WARNINGS, Case, main, run
+from compiling import MODEL, ROOT, WARNINGS, Case, main, run
 
 # A unit with a function NAME, which prints one line: its name, what its build is, and what the model writes, as ids.
 UNIT = r"""
@@ -172,6 +174,17 @@ int main(int, char** argv) {
 """)
         self.compile(*flags, "-O1", "-march=native", *self.headers(), "-include", "thread", program, "-o", "program", "-pthread")
         run(self.folder / "program", MODEL)
+
+
+class Compiling(Case):
+    def test_hello_takes_the_compiler_less_than_1_gb(self):
+        command = (self.COMPILER, "-std=c++17", "-O2", "-march=native", *self.headers(), "-c",
+                   ROOT / "examples/01_hello.cpp", "-o", self.folder / "hello.o")
+        process = subprocess.Popen([str(part) for part in command])
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        self.assertEqual(process.returncode, 0)
+        self.assertLess(usage.ru_maxrss * 1024, 1e9)
 
 
 if __name__ == "__main__":

@@ -252,7 +252,12 @@ HWY_INLINE void fill_panel_from_packed(const WeightMatrix& w, std::size_t row, s
     const std::uint8_t* group = w.packed + (row + half) * w.row_bytes;
     for (std::size_t c = 0; c < cols; c += Format::kBlockElements) {
       const std::size_t b = (col + c) / Format::kBlockElements;
-      const Block block(group + b * kPackedRows * Format::kBlockBytes);
+      const std::uint8_t* bytes = group + b * kPackedRows * Format::kBlockBytes;
+      const Block block(bytes);
+      // The next panel, which follows when all tokens have met this one.
+      for (std::size_t line = 0; line < kPackedRows * Format::kBlockBytes; line += 64) {
+        hwy::Prefetch(bytes + kPanelRows * w.row_bytes + line);
+      }
       VF scale[Block::kGroups], minimum[Block::kGroups];
       block.scales(scale, minimum);
       for (std::size_t chunk = 0; chunk < Block::kChunks; ++chunk) {

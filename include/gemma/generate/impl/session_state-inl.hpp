@@ -168,6 +168,10 @@ inline Result<SessionState> read_state(Bytes file, const std::string& path, cons
   state.position = static_cast<std::size_t>(position);
   for (std::uint64_t i = 0; i < tokens; ++i) {
     GEMMA_TRY_ASSIGN(const TokenId id, in.read<TokenId>("a token"));
+    if (id < 0 || static_cast<std::size_t>(id) >= model.config().vocab_size) {
+      return in.error("token " + std::to_string(id) + " is none of the " +
+                      std::to_string(model.config().vocab_size) + " of the vocabulary");
+    }
     state.history.push_back(id);
   }
   if (state.kv_type != kNoRows) {
