@@ -10,7 +10,9 @@
 #include <string>
 #include <vector>
 
+#include "gemma/base/huge_pages.hpp"
 #include "gemma/formats/gguf_writer.hpp"
+#include "gemma/generate/impl/pack_weights-inl.hpp"
 #include "gemma/generate/session.hpp"
 #include "golden.hpp"
 #include "huggingface_folder.hpp"
@@ -117,7 +119,7 @@ TEST_CASE("parts that do not belong together are refused") {
   CHECK(contains(error_of(first), "tensors, but the first says"));
 }
 
-TEST_CASE("weights in memory are packed where the CPU likes it, and weights in the file never are") {
+TEST_CASE("weights in memory are packed where the CPU likes it, small ones unasked, and weights in the file never are") {
   const std::string path = data_path("tiny-gemma3.gguf");
   gemma::LoadOptions mapped, memory;
   mapped.access = gemma::FileAccess::map;
@@ -136,6 +138,13 @@ TEST_CASE("weights in memory are packed where the CPU likes it, and weights in t
     CHECK(matrices == 2 + 7 * 7);
   }
   CHECK(b.weights().head.packed == b.weights().embedding.packed);
+
+  using gemma::detail::PackedWeights;
+  const bool huge_pages = gemma::detail::huge_pages_affordable(std::size_t{1} << 20);
+  CHECK(PackedWeights::worth_a_copy(std::uint64_t{1} << 20) == huge_pages);
+  CHECK_FALSE(PackedWeights::worth_a_copy((std::uint64_t{512} << 20) + 1));
+  const Model c = gemma::load(path);
+  CHECK((c.weights().head.packed != nullptr) == (packs && huge_pages));
 
   const std::vector<TokenId> ids = {2, 10, 20, 30, 40, 50};
   Session in_file(a), in_memory(b);

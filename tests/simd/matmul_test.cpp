@@ -252,6 +252,33 @@ TEST_CASE("the result does not depend on how rows are divided among calls") {
   }
 }
 
+TEST_CASE("a row whose scale is not a number spoils no other row") {
+  for (const simd::Kernels& kernels : simd::all_kernels()) {
+    CAPTURE(kernels.target);
+    for (const DType type : {DType::Q8_0, DType::Q4_0, DType::Q5_1, DType::Q4_K, DType::Q6_K}) {
+      CAPTURE(quant::dtype_name(type));
+      for (const std::size_t tokens : {1u, 20u}) {
+        RandomWeights w(type, 21, 768, 3);
+        const RandomActivations x(kernels, tokens, 768, 4, tokens > 8);
+        std::vector<float> expected = run(kernels, w.matrix, x.view, 21);
+        quant::visit(type, [&](auto format) {
+          using Format = decltype(format);
+          if constexpr (Format::kBlockElements > 1 && !quant::kRowScaled<Format>) {
+            const std::uint16_t nan = 0x7E00;
+            std::memcpy(w.bytes.data() + 6 * w.matrix.row_bytes + Format::kScaleOffset, &nan, sizeof nan);
+          }
+        });
+        std::vector<float> out = run(kernels, w.matrix, x.view, 21);
+        for (std::size_t t = 0; t < tokens; ++t) {
+          CHECK(std::isnan(out[t * 21 + 6]));
+          out[t * 21 + 6] = expected[t * 21 + 6];
+        }
+        CHECK(out == expected);
+      }
+    }
+  }
+}
+
 TEST_CASE("the result of a token does not depend on the tokens beside it") {
   for (const simd::Kernels& kernels : simd::all_kernels()) {
     CAPTURE(kernels.target);

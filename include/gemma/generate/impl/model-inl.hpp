@@ -172,8 +172,8 @@ GEMMA_INLINE Result<Model> try_load(const std::string& path, const LoadOptions& 
   GEMMA_TRY_ASSIGN(Model::Bound bound,
                    Model::bind(std::move(source), options.max_resident_bytes != 0));
   if (may_pack && detail::PackedWeights::suits(bound.weights)) {
-    const auto size = static_cast<std::size_t>(bound.source->file_bytes());
-    if (options.access == FileAccess::memory || detail::huge_pages_affordable(size)) {
+    if (options.access == FileAccess::memory ||
+        detail::PackedWeights::worth_a_copy(bound.source->file_bytes())) {
       const auto packed = std::make_shared<detail::PackedWeights>();
       GEMMA_TRY(packed->create(bound.weights, *bound.source));
       bound.packed = packed;
