@@ -177,8 +177,8 @@ inline HWY_NOINLINE void multiply_panel(const MatmulArgs& a, const Panel& panel,
   }
 }
 
-/// The columns in steps outside, so that the activations of a step stay in cache while they meet all
-/// rows.
+/// Panel by panel along some rows, then along the next: so weights are read nearly in the order in which
+/// they lie in memory, and results stay in cache while columns are added.
 template <class Format>
 inline HWY_NOINLINE void quantized_matmul(const MatmulArgs& a, std::size_t row_begin,
                                           std::size_t row_end, std::uint8_t* scratch) {
@@ -194,10 +194,10 @@ inline HWY_NOINLINE void quantized_matmul(const MatmulArgs& a, std::size_t row_b
     }
     fill_panel<Format>(a.weights, row, rows, col, cols, panel);
   };
-  for (std::size_t col = 0; col < all_cols; col += kPanelCols) {
-    const std::size_t cols = HWY_MIN(kPanelCols, all_cols - col);
-    for (std::size_t row = row_begin; row < row_end; row += kPanelRows) {
-      const std::size_t rows = HWY_MIN(kPanelRows, row_end - row);
+  for (std::size_t row = row_begin; row < row_end; row += kPanelRows) {
+    const std::size_t rows = HWY_MIN(kPanelRows, row_end - row);
+    for (std::size_t col = 0; col < all_cols; col += kPanelCols) {
+      const std::size_t cols = HWY_MIN(kPanelCols, all_cols - col);
       fill(row, rows, col, cols);
       multiply_panel<PanelTraitsOf<Format>>(a, panel, row, rows, col, cols);
     }

@@ -254,9 +254,9 @@ HWY_INLINE void fill_panel_from_packed(const WeightMatrix& w, std::size_t row, s
       const std::size_t b = (col + c) / Format::kBlockElements;
       const std::uint8_t* bytes = group + b * kPackedRows * Format::kBlockBytes;
       const Block block(bytes);
-      // The next panel, which follows when all tokens have met this one.
+      // The next rows, which follow when all tokens have met these.
       for (std::size_t line = 0; line < kPackedRows * Format::kBlockBytes; line += 64) {
-        hwy::Prefetch(bytes + kPanelRows * w.row_bytes + line);
+        prefetch_far(bytes + kPanelRows * w.row_bytes + line);
       }
       VF scale[Block::kGroups], minimum[Block::kGroups];
       block.scales(scale, minimum);

@@ -165,10 +165,10 @@ HWY_INLINE void fill_panel(const WeightMatrix& w, std::size_t row, std::size_t r
     const std::size_t groups = there / Format::kGroup;
     for (std::size_t r = 0; r < rows; ++r) {
       const std::uint8_t* bytes = w.row(row + r) + offset;
-      // Steps from row to row are too long for the hardware to see that the next panel will follow.
-      for (std::size_t line = 0; line < kSpanBytes; line += 64) {
-        hwy::Prefetch(bytes + kPanelRows * w.row_bytes + line);
-      }
+      // The next rows, in the order in which they lie in memory: steps from row to row are too long for
+      // the hardware to follow.
+      const std::uint8_t* next = w.row(row + kPanelRows) + kPanelRows * offset + r * kSpanBytes;
+      for (std::size_t line = 0; line < kSpanBytes; line += 64) prefetch_far(next + line);
       if (HWY_UNLIKELY(there < kSpan)) {
         std::memcpy(padded, bytes, there / Format::kBlockElements * Format::kBlockBytes);
         bytes = padded;
