@@ -194,7 +194,7 @@ HWY_INLINE void add_rows(const std::uint8_t* rows, std::size_t stride, std::size
   constexpr std::size_t kSpanBytes = kSpan / Format::kBlockElements * Format::kBlockBytes;
   std::uint8_t padded[kRows][kSpanBytes + 64];
   float padded_scale[kCount][kGroups], padded_sum[kCount][kGroups];
-  const std::size_t distance = HWY_MAX(kRows * stride, kPrefetchBytes);
+  const std::size_t distance = kRows > 1 ? HWY_MAX(kRows * stride, kPrefetchBytes) : kPrefetchBytes;
   for (std::size_t c = 0; c < cols; c += kSpan) {
     const std::size_t offset = c / Format::kBlockElements * Format::kBlockBytes;
     // A group of rows ahead, in the order in which they lie in memory.
