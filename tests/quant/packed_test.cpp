@@ -38,7 +38,7 @@ std::vector<std::uint8_t> packed(const Rows& rows) {
 }
 
 const std::vector<DType> kPackable = {DType::Q4_0, DType::Q5_0, DType::Q8_0,
-                                      DType::Q4_K, DType::Q5_K, DType::Q6_K};
+                                      DType::Q4_K, DType::Q6_K};
 
 }  // namespace
 

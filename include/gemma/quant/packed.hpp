@@ -73,18 +73,6 @@ struct PackedLayout<Q4_K> {
   /// In the order of a packed block.
   static constexpr PackedField kFields[] = {kScale, kMin, kScales, kQuants};
 };
-/// d and dmin, scales and minimums, the fifth bits, then the other four.
-template <>
-struct PackedLayout<Q5_K> {
-  static constexpr bool kExists = true;                                    ///< can be packed
-  static constexpr PackedField kScale = {Q5_K::kScaleOffset, 1, 2};        ///< d
-  static constexpr PackedField kMin = {Q5_K::kMinOffset, 1, 2};            ///< dmin
-  static constexpr PackedField kScales = {Q5_K::kScalesOffset, 3, 4};      ///< 8 scales, 8 minimums
-  static constexpr PackedField kHighBits = {Q5_K::kHighBitsOffset, 8, 4};  ///< qh
-  static constexpr PackedField kQuants = {Q5_K::kQuantsOffset, 32, 4};     ///< qs
-  /// In the order of a packed block.
-  static constexpr PackedField kFields[] = {kScale, kMin, kScales, kHighBits, kQuants};
-};
 /// In four chunks of what is needed together: half i of h, see k_quants.hpp.
 template <>
 struct PackedLayout<Q6_K> {

@@ -12,6 +12,7 @@
 #endif
 
 #include <array>
+#include <type_traits>
 
 #include "gemma/quant/registry.hpp"
 #include "gemma/simd/dot-inl.hpp"
@@ -399,6 +400,10 @@ struct CodesOf<quant::I4> {
 /// How to read the codes of a format.
 template <class Format>
 using Codes = typename CodesOf<Format>::Type;
+
+/// Whether they are unpacked element by element, as of formats that no model needs to be fast.
+template <class Format>
+inline constexpr bool kIsSlow = std::is_same_v<Codes<Format>, UnpackedCodes<Format>>;
 
 }  // namespace HWY_NAMESPACE
 }  // namespace simd

@@ -79,11 +79,11 @@ HWY_INLINE VF promote_halves(VU8 bytes) {
   return hn::PromoteTo(DF(), hn::BitCast(narrow, hn::LowerHalf(bytes)));
 }
 
-/// Formats that no model needs to be fast.
+/// Integers without scales of their own.
 template <class Format>
-class FourUnpackedSpans {
+class FourPlainSpans {
  public:
-  HWY_INLINE explicit FourUnpackedSpans(const std::uint8_t* spans, std::size_t stride)
+  HWY_INLINE explicit FourPlainSpans(const std::uint8_t* spans, std::size_t stride)
       : codes_{Codes<Format>(spans), Codes<Format>(spans + stride), Codes<Format>(spans + 2 * stride),
                Codes<Format>(spans + 3 * stride)} {}
 
@@ -293,7 +293,7 @@ class FourSixKSpans {
 
 template <class Format>
 struct FourSpansOf {
-  using Type = FourUnpackedSpans<Format>;
+  using Type = FourPlainSpans<Format>;
 };
 template <>
 struct FourSpansOf<quant::Q8_0> {

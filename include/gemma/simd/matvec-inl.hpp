@@ -8,6 +8,7 @@
 #endif
 
 #include <array>
+#include <type_traits>
 
 #include "gemma/simd/activations-inl.hpp"
 #include "gemma/simd/codes-inl.hpp"
@@ -178,7 +179,7 @@ class OneRowSums {
 
 #if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3_DL
 template <class Format, std::size_t kCount>
-using RowSums = FourRowSums<Format, kCount>;
+using RowSums = std::conditional_t<kIsSlow<Format>, OneRowSums<Format, kCount>, FourRowSums<Format, kCount>>;
 #else
 template <class Format, std::size_t kCount>
 using RowSums = OneRowSums<Format, kCount>;
@@ -255,8 +256,10 @@ template <class Format>
 inline HWY_NOINLINE void quantized_matvec(const MatmulArgs& a, std::size_t row_begin,
                                           std::size_t row_end) {
   std::size_t token = 0;
-  for (; token + 4 <= a.x.tokens; token += 4) {
-    matvec_tokens<Format, 4>(a, row_begin, row_end, token);
+  if constexpr (!kIsSlow<Format>) {
+    for (; token + 4 <= a.x.tokens; token += 4) {
+      matvec_tokens<Format, 4>(a, row_begin, row_end, token);
+    }
   }
   for (; token < a.x.tokens; ++token) matvec_tokens<Format, 1>(a, row_begin, row_end, token);
 }

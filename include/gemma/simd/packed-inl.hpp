@@ -81,17 +81,10 @@ class PackedBlock {
         out[k] = hn::Or(low, hn::And(shifted<4 - 2 * static_cast<int>(kPart)>(high),
                                      hn::Set(d, 0x30)));
       });
-    } else {  // Q4_K, Q5_K
+    } else {  // Q4_K
       unroll<kQuads>([&](auto k) GEMMA_INLINE_LAMBDA {
         const VU8 both = load(Layout::kQuants, chunk * kQuads + k);
         out[k] = kPart == 0 ? hn::And(both, nibble) : hn::ShiftRight<4>(both);
-        if constexpr (Format::kType == DType::Q5_K) {
-          const DU32 words;
-          const VU32 high = hn::BitCast(words, load(Layout::kHighBits, k));
-          const int group = static_cast<int>(2 * chunk + kPart);
-          const VU8 bit = hn::And(hn::BitCast(d, hn::ShiftRightSame(high, group)), hn::Set(d, 1));
-          out[k] = hn::Or(out[k], hn::BitCast(d, hn::ShiftLeft<4>(hn::BitCast(words, bit))));
-        }
       });
     }
   }
@@ -137,7 +130,7 @@ class PackedBlock {
       return hn::BitCast(DU8(), hn::ShiftRight<-kBits>(words));
     }
   }
-  /// Scale, or with kPart 1 minimum, of a group of Q4_K or Q5_K: see k_quants.hpp.
+  /// Scale, or with kPart 1 minimum, of a group of Q4_K: see k_quants.hpp.
   template <std::size_t kGroup, std::size_t kPart>
   HWY_INLINE VF six_bits() const {
     const DU32 d;
