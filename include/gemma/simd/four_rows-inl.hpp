@@ -9,12 +9,11 @@
 #include "gemma/simd/activations-inl.hpp"
 #include "gemma/simd/four_spans-inl.hpp"
 
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3_DL
 HWY_BEFORE_NAMESPACE();
 GEMMA_NAMESPACE_BEGIN
 namespace simd {
 namespace HWY_NAMESPACE {
-
-#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3_DL
 
 /// What lies in which lane, of four rows of a format.
 template <class Format>
@@ -189,11 +188,10 @@ class FourRowSums {
   VF minimums_[kCount][kVectors];
 };
 
-#endif  // HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3_DL
-
 }  // namespace HWY_NAMESPACE
 }  // namespace simd
 GEMMA_NAMESPACE_END
 HWY_AFTER_NAMESPACE();
+#endif  // HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3_DL
 
 #endif  // GEMMA_SIMD_FOUR_ROWS_INL_HPP_

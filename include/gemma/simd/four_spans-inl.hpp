@@ -16,15 +16,11 @@
 #include "gemma/simd/dot-inl.hpp"
 #include "gemma/simd/vector-inl.hpp"
 
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3_DL
 HWY_BEFORE_NAMESPACE();
 GEMMA_NAMESPACE_BEGIN
 namespace simd {
 namespace HWY_NAMESPACE {
-
-/// Whether a vector holds 64 codes, and one instruction multiplies them and permutes them freely.
-inline constexpr bool kHasFourRows = kHasQuads && kBytes == 64;
-
-#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3_DL
 
 /// A vector of numbers f(0), f(1), …, which is a constant.
 template <class T, class F>
@@ -332,11 +328,10 @@ struct FourSpansOf<quant::Q6_K> {
 template <class Format>
 using FourSpans = typename FourSpansOf<Format>::Type;
 
-#endif  // HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3_DL
-
 }  // namespace HWY_NAMESPACE
 }  // namespace simd
 GEMMA_NAMESPACE_END
 HWY_AFTER_NAMESPACE();
+#endif  // HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3_DL
 
 #endif  // GEMMA_SIMD_FOUR_SPANS_INL_HPP_
