@@ -184,8 +184,13 @@ class Lora(Case):
         self.assertEqual(plain, self.logits("--lora", f"{self.adapter}:0"))
         self.assertEqual(once, self.logits("--lora", f"{self.adapter}:2", "--lora-scale", 0.5))
         twice = self.logits("--lora", f"{self.adapter}:0.5", "--lora", f"{self.adapter}:1.5")
-        for a, b in zip(twice, self.logits("--lora", self.adapter, "--lora-scale", 2)):
-            self.assertAlmostEqual(a, b, places=3)
+        doubled = self.logits("--lora", self.adapter, "--lora-scale", 2)
+
+        def largest_difference(x, y):
+            return max(abs(a - b) for a, b in zip(x, y))
+
+        # A sum in another order differs in its last bit, which moves activations by a step of 15 bits.
+        self.assertLess(largest_difference(twice, doubled), largest_difference(doubled, plain) / 100)
 
     def test_every_command_that_runs_a_model_takes_it(self):
         write_adapter(self.adapter, 2.0)
