@@ -9,8 +9,6 @@
 #include <thread>
 #include <vector>
 
-#include "gemma/base/bytes.hpp"
-#include "gemma/base/hash.hpp"
 #include "gemma/generate/generation.hpp"
 #include "gemma/generate/session.hpp"
 #include "gemma/model/kv_cache.hpp"
@@ -241,10 +239,7 @@ TEST_CASE("what cannot be restored is refused, and the session stays as it was")
   constexpr std::size_t kFirstToken = 40;
   std::string unknown_token = good.substr(0, good.size() - sizeof(std::uint64_t));
   unknown_token[kFirstToken + 3] = '\x7F';
-  gemma::Hash hash;
-  hash.add(gemma::bytes_of(unknown_token));
-  const std::uint64_t checksum = hash.value();
-  folder.write("state", unknown_token + std::string(reinterpret_cast<const char*>(&checksum), sizeof checksum));
+  folder.write("state", with_checksum(unknown_token));
   refuses("of the vocabulary");
 
   folder.write("state", good);

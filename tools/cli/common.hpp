@@ -304,11 +304,9 @@ struct EngineOptions {
                    "Face folder (or a .safetensors file in it)")->required();
     app.add_option("--weights", access,
                    "map: read them from the file as they are used, which starts at once; memory: all at "
-                   "once, laid out as this CPU likes it, which takes a second for each half GB where a "
-                   "virtual machine must ask for memory, and makes short prompts and small models faster; "
-                   "auto: into memory where that makes decoding faster and a quarter of the memory "
-                   "suffices, but with AVX-512 VNNI, which decodes files above 512 MB as fast from where "
-                   "they are, only smaller ones")
+                   "once, laid out as this CPU likes it, which can take seconds; auto: memory where that makes "
+                   "decoding faster and a quarter of it suffices (with AVX-512 VNNI, of files up to 512 MB), "
+                   "else map")
         ->check(CLI::IsMember({"auto", "map", "memory"}))
         ->capture_default_str();
     app.add_option("--max-resident", max_resident,

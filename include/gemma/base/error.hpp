@@ -83,7 +83,7 @@ class [[nodiscard]] Result {
   /// Another's failure: see take_box().
   Result(detail::ErrorBox error) : error_(std::move(error)) {}  // NOLINT: implicit
 
-  /// The other keeps a value that was moved from, or no error.
+  /// The other is good for nothing but to be assigned to or destroyed.
   Result(Result&& other) noexcept(noexcept(T(std::move(other.value_))))
       : error_(std::move(other.error_)), ok_(other.ok_) {
     if (ok_) new (static_cast<void*>(std::addressof(value_))) T(std::move(other.value_));
@@ -91,12 +91,13 @@ class [[nodiscard]] Result {
   /// Likewise.
   Result& operator=(Result&& other) {
     if (this == &other) return *this;
-    this->~Result();
-    return *new (static_cast<void*>(this)) Result(std::move(other));
+    destroy();
+    error_ = std::move(other.error_);
+    if (other.ok_) new (static_cast<void*>(std::addressof(value_))) T(std::move(other.value_));
+    ok_ = other.ok_;
+    return *this;
   }
-  ~Result() {
-    if (ok_) value_.~T();
-  }
+  ~Result() { destroy(); }
 
   bool ok() const noexcept { return ok_; }                  ///< whether there is a value
   explicit operator bool() const noexcept { return ok(); }  ///< ok()
@@ -124,6 +125,11 @@ class [[nodiscard]] Result {
 #endif
 
  private:
+  void destroy() noexcept {
+    if (ok_) value_.~T();
+    ok_ = false;
+  }
+
   // In place of a std::optional, which took the compiler a tenth of all memory.
   union {
     T value_;  ///< only when ok()

@@ -21,7 +21,7 @@ struct FourRowLanes {
   static constexpr std::size_t kGroups = Codes<Format>::kSpan / Format::kGroup;
   static constexpr std::size_t kRowsOfVector = kLanes / kGroups;
 
-  /// Which group of a half, of `size` columns, a lane of a vector of codes belongs to.
+  /// Which group of 128 columns a lane of a vector of codes belongs to.
   static constexpr std::size_t group_of(std::size_t vector, std::size_t lane) {
     return FourSpans<Format>::column(vector, lane) / Format::kGroup;
   }
@@ -59,18 +59,16 @@ struct FourRowLanes {
   /// Activations in the order of the codes.
   static HWY_INLINE void arrange(const std::int8_t* x, VI8* out) {
     const DI8 d;
-    const VU8 first = hn::BitCast(DU8(), hn::LoadU(d, x));
-    const VU8 second = hn::BitCast(DU8(), hn::LoadU(d, x + 64));
-    unroll<2>([&](auto v) GEMMA_INLINE_LAMBDA {
-      constexpr std::size_t kVector = decltype(v)::value;
-      static constexpr auto kFrom = lanes_of<std::uint32_t>(
-          [](std::size_t i) { return FourSpans<Format>::column(kVector, i) / 4; });
-      if constexpr (kInOrder) {
-        out[v] = hn::LoadU(d, x + 64 * kVector);
-      } else {
+    out[0] = hn::LoadU(d, x);
+    out[1] = hn::LoadU(d, x + 64);
+    if constexpr (!kInOrder) {
+      const VU8 first = hn::BitCast(DU8(), out[0]), second = hn::BitCast(DU8(), out[1]);
+      unroll<2>([&](auto v) GEMMA_INLINE_LAMBDA {
+        static constexpr auto kFrom = lanes_of<std::uint32_t>(
+            [](std::size_t i) { return FourSpans<Format>::column(decltype(v)::value, i) / 4; });
         out[v] = hn::BitCast(d, pick(first, second, kFrom));
-      }
-    });
+      });
+    }
   }
 
   /// The factors of the lanes of a vector of codes whose first groups lie from lane kFirst on.

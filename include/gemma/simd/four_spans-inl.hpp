@@ -11,6 +11,7 @@
 #endif
 
 #include <array>
+#include <type_traits>
 
 #include "gemma/simd/codes-inl.hpp"
 #include "gemma/simd/dot-inl.hpp"
@@ -287,46 +288,12 @@ class FourSixKSpans {
   std::size_t stride_;
 };
 
+/// How to read the codes of a format, four rows at a time; of those that are kIsSlow, nobody does.
 template <class Format>
-struct FourSpansOf {
-  using Type = FourPlainSpans<Format>;
-};
-template <>
-struct FourSpansOf<quant::Q8_0> {
-  using Type = FourBlockSpans<quant::Q8_0>;
-};
-template <>
-struct FourSpansOf<quant::Q4_0> {
-  using Type = FourBlockSpans<quant::Q4_0>;
-};
-template <>
-struct FourSpansOf<quant::Q4_1> {
-  using Type = FourBlockSpans<quant::Q4_1>;
-};
-template <>
-struct FourSpansOf<quant::Q5_0> {
-  using Type = FourBlockSpans<quant::Q5_0>;
-};
-template <>
-struct FourSpansOf<quant::Q5_1> {
-  using Type = FourBlockSpans<quant::Q5_1>;
-};
-template <>
-struct FourSpansOf<quant::Q4_K> {
-  using Type = FourKSpans<quant::Q4_K>;
-};
-template <>
-struct FourSpansOf<quant::Q5_K> {
-  using Type = FourKSpans<quant::Q5_K>;
-};
-template <>
-struct FourSpansOf<quant::Q6_K> {
-  using Type = FourSixKSpans;
-};
-
-/// How to read the codes of a format, four rows at a time.
-template <class Format>
-using FourSpans = typename FourSpansOf<Format>::Type;
+using FourSpans = std::conditional_t<
+    quant::kRowScaled<Format>, FourPlainSpans<Format>,
+    std::conditional_t<Format::kBlockElements == 32, FourBlockSpans<Format>,
+                       std::conditional_t<Format::kType == DType::Q6_K, FourSixKSpans, FourKSpans<Format>>>>;
 
 }  // namespace HWY_NAMESPACE
 }  // namespace simd
