@@ -41,7 +41,6 @@ class FloatWeights {
       gemma::quant::decode_row(m, r, values.data() + r * m.cols);
     }
     m.type = gemma::DType::F32;
-    m.packed = nullptr;
     m.data = reinterpret_cast<const std::uint8_t*>(values.data());
     m.row_bytes = m.cols * sizeof(float);
     m.row_scale = nullptr;

@@ -263,7 +263,6 @@ class DecoderFile {
       m->type = gemma::DType::F32;
       m->data = reinterpret_cast<const std::uint8_t*>(stores[m]->data());
       m->row_bytes = cols * sizeof(float);
-      m->packed = nullptr;
       m->row_scale = m->row_zero = nullptr;
     }
     return g.add(t);

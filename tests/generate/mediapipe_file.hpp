@@ -149,7 +149,6 @@ class MediapipeFile {
     m.type = gemma::DType::F32;
     m.data = reinterpret_cast<const std::uint8_t*>(values.data());
     m.row_bytes = m.cols * sizeof(float);
-    m.packed = nullptr;
   }
 
   void write(const std::string& name, const gemma::WeightMatrix& m, int bits, const std::vector<int>& q) {

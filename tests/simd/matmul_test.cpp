@@ -10,7 +10,6 @@
 
 #include "gemma/base/aligned.hpp"
 #include "gemma/base/float16.hpp"
-#include "gemma/quant/packed.hpp"
 #include "gemma/quant/registry.hpp"
 #include "gemma/simd/kernels.hpp"
 
@@ -194,45 +193,6 @@ TEST_CASE("every weight format multiplies as its decoded values do, on every tar
       }
     }
   }
-}
-
-TEST_CASE("packed weights give the products of the file's own layout") {
-  std::size_t packed_types = 0;
-  for (const DType type : kTypes) {
-    CAPTURE(quant::dtype_name(type));
-    for (const std::size_t cols : {256u, 768u, 2304u}) {
-      const RandomWeights w(type, 80, cols, 11);
-      if (!quant::can_pack(w.matrix)) continue;
-      ++packed_types;
-      auto bytes = gemma::AlignedArray<std::uint8_t>::create(w.matrix.bytes(), "packed").value();
-      for (std::size_t row = 0; row < 80; row += gemma::kPackedRows) {
-        quant::pack_rows(w.matrix, row, bytes.data() + row * w.matrix.row_bytes);
-      }
-      WeightMatrix packed = w.matrix;
-      packed.packed = bytes.data();
-      for (const simd::Kernels& kernels : simd::all_kernels()) {
-        CAPTURE(kernels.target);
-        for (const std::size_t tokens : {1u, 2u, 4u, 7u, 8u, 9u, 33u}) {
-          CAPTURE(tokens);
-          for (const bool coarse : {false, true}) {
-            const RandomActivations x(kernels, tokens, cols, 12, coarse);
-            const std::vector<float> out = run(kernels, packed, x.view, 80);
-            CHECK(worst_error(w.matrix, x, out) < (coarse ? 1e-6 : 3e-5));
-            if (coarse) CHECK(out == run(kernels, w.matrix, x.view, 80));
-            for (const std::size_t step : {1u, 16u, 25u, 48u}) {
-              CHECK(run(kernels, packed, x.view, step) == out);
-            }
-            const std::vector<float> some = run(kernels, gemma::rows_of(packed, 32, 32), x.view, 32);
-            for (std::size_t t = 0; t < tokens; ++t) {
-              const float* expected = out.data() + t * 80 + 32;
-              CHECK(std::equal(expected, expected + 32, some.begin() + static_cast<long>(t * 32)));
-            }
-          }
-        }
-      }
-    }
-  }
-  CHECK(packed_types == 5 * 3);
 }
 
 TEST_CASE("the result does not depend on how rows are divided among calls") {

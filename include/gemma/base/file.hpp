@@ -40,8 +40,8 @@ inline constexpr bool kMappedFilesCanBeReplaced =
 enum class FileAccess {
   map,     ///< pages are read when touched, and given back when memory is short
   memory,  ///< all of it is read at once
-  /// As `memory` if the system holds the file in small pages, could have huge ones, and the file is
-  /// at most a quarter of the machine's memory; else as `map`.
+  /// As `memory` if the system holds the file in small pages, could have huge ones, and the file has at most
+  /// 512 MiB and a quarter of the machine's memory; else as `map`.
   fastest
 };
 

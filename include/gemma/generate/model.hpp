@@ -24,18 +24,12 @@
 
 GEMMA_NAMESPACE_BEGIN
 
-namespace detail {
-class PackedWeights;
-}
 struct SessionOptions;
 
 /// What loading tells, and how it takes the weights.
 struct LoadOptions {
   LogFn log;  ///< remarks about the file, such as an unknown chat template
-  /// How to have the weights. A CPU that multiplies packed weights faster (quant/packed.hpp) gets those of
-  /// a quantised model instead of a copy of the file: by `memory` always, by `fastest` of files up to
-  /// 512 MiB if huge pages are to be had for them, while larger ones stay mapped.
-  FileAccess access = FileAccess::fastest;
+  FileAccess access = FileAccess::fastest;  ///< how to have the weights
   /// Bytes that weights, KV cache and activations may take in all, of each session; 0: no limit. If the
   /// weights do not fit besides, they stay in the file, layers stream in and out of memory as they are
   /// used, and sessions run on the CPU. The tokenizer and the program itself come on top.
@@ -94,7 +88,6 @@ class Model {
     std::shared_ptr<const ModelSource> source;
     Config config;
     Weights weights;
-    std::shared_ptr<const detail::PackedWeights> packed;  ///< what `weights` may point to besides `source`
   };
   struct Data : Bound {
     std::string path;

@@ -10,17 +10,13 @@
 
 GEMMA_NAMESPACE_BEGIN
 
-/// Rows that are packed together.
-inline constexpr std::size_t kPackedRows = 16;
-
 /// `rows` × `cols` numbers of one format, row-major, in place: y = W x. Owns nothing.
 struct WeightMatrix {
-  DType type = DType::F32;               ///< of all its numbers
-  const std::uint8_t* data = nullptr;    ///< the first row; null: no matrix
-  std::size_t rows = 0;                  ///< outputs
-  std::size_t cols = 0;                  ///< inputs
-  std::size_t row_bytes = 0;             ///< of whole blocks, without gaps
-  const std::uint8_t* packed = nullptr;  ///< the same by groups of rows, see packed.hpp; null: none
+  DType type = DType::F32;             ///< of all its numbers
+  const std::uint8_t* data = nullptr;  ///< the first row; null: no matrix
+  std::size_t rows = 0;                ///< outputs
+  std::size_t cols = 0;                ///< inputs
+  std::size_t row_bytes = 0;           ///< of whole blocks, without gaps
   /// [rows]: each number of row r is row_scale[r] · (what its format says − row_zero[r]); null: it
   /// is what its format says. Only formats of row_scaled.hpp have them.
   const float* row_scale = nullptr;
@@ -33,8 +29,6 @@ struct WeightMatrix {
 
 /// Rows [first, first + count) of a matrix.
 inline WeightMatrix rows_of(WeightMatrix m, std::size_t first, std::size_t count) {
-  const bool whole_groups = first % kPackedRows == 0 && count % kPackedRows == 0;
-  m.packed = m.packed != nullptr && whole_groups ? m.packed + first * m.row_bytes : nullptr;
   m.data = m.row(first);
   if (m.row_scale != nullptr) m.row_scale += first;
   if (m.row_zero != nullptr) m.row_zero += first;

@@ -401,6 +401,10 @@ struct CodesOf<quant::I4> {
 template <class Format>
 using Codes = typename CodesOf<Format>::Type;
 
+/// What a span takes in the file.
+template <class Format>
+inline constexpr std::size_t kSpanBytes = Codes<Format>::kSpan / Format::kBlockElements * Format::kBlockBytes;
+
 /// Whether they are unpacked element by element, as of formats that no model needs to be fast.
 template <class Format>
 inline constexpr bool kIsSlow = std::is_same_v<Codes<Format>, UnpackedCodes<Format>>;

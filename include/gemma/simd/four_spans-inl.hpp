@@ -2,7 +2,8 @@
 // rows together share what is loaded and computed for the activations, and their scales fill vectors.
 //
 // FourSpans<Format> gives the codes of a row by 128, in two vectors, in whatever order is cheap: column()
-// says which. Scales and minimums come as floats [4 rows, kGroups], a vector for each 16 of them.
+// says which. Where kNibbles, both() gives the two as the low and high nibbles of one vector. Scales and
+// minimums come as floats [4 rows, kGroups], a vector for each 16 of them.
 #if defined(GEMMA_SIMD_FOUR_SPANS_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
 #ifdef GEMMA_SIMD_FOUR_SPANS_INL_HPP_
 #undef GEMMA_SIMD_FOUR_SPANS_INL_HPP_
@@ -84,6 +85,7 @@ class FourPlainSpans {
       : codes_{Codes<Format>(spans), Codes<Format>(spans + stride), Codes<Format>(spans + 2 * stride),
                Codes<Format>(spans + 3 * stride)} {}
 
+  static constexpr bool kNibbles = false;
   /// The first of the four columns, of 128, in a lane of a vector.
   static constexpr std::size_t column(std::size_t vector, std::size_t lane) {
     return 64 * vector + 4 * lane;
@@ -124,6 +126,7 @@ class FourBlockSpans {
   HWY_INLINE explicit FourBlockSpans(const std::uint8_t* spans, std::size_t stride)
       : spans_(spans), stride_(stride) {}
 
+  static constexpr bool kNibbles = kBits == 4;
   static constexpr std::size_t column(std::size_t vector, std::size_t lane) {
     return kBits == 8 ? 64 * vector + 4 * lane : lane / 4 * 32 + 16 * vector + lane % 4 * 4;
   }
@@ -134,10 +137,7 @@ class FourBlockSpans {
       codes.template get<0>(out);
       codes.template get<1>(out + 1);
     } else {
-      static constexpr auto kQuants = lanes_of<std::uint8_t>([](std::size_t i) {
-        return lane_of(i / 16 * kBlock + Format::kQuantsOffset + i % 16);
-      });
-      split_nibbles(pick(first(row), second(row), kQuants), out);
+      split_nibbles(both<kHalf>(row), out);
       if constexpr (kBits == 5) {
         unroll<2>([&](auto v) GEMMA_INLINE_LAMBDA {
           static constexpr auto kFrom = lanes_of<std::uint8_t>([](std::size_t i) {
@@ -149,6 +149,13 @@ class FourBlockSpans {
         });
       }
     }
+  }
+  template <std::size_t kHalf>
+  HWY_INLINE VU8 both(std::size_t row) const {
+    static constexpr auto kQuants = lanes_of<std::uint8_t>([](std::size_t i) {
+      return lane_of(i / 16 * kBlock + Format::kQuantsOffset + i % 16);
+    });
+    return pick(first(row), second(row), kQuants);
   }
   HWY_INLINE void scales(VF* scale, VF* minimum) const {
     scale[0] = halves<Format::kScaleOffset>();
@@ -191,21 +198,25 @@ class FourKSpans {
   HWY_INLINE explicit FourKSpans(const std::uint8_t* blocks, std::size_t stride)
       : blocks_(blocks), stride_(stride) {}
 
+  static constexpr bool kNibbles = Codes<Format>::kBits == 4;
   static constexpr std::size_t column(std::size_t vector, std::size_t lane) {
     return 32 * vector + lane / 8 * 64 + lane % 8 * 4;
   }
   template <std::size_t kHalf>
   HWY_INLINE void get(std::size_t row, VU8* out) const {
-    const std::uint8_t* block = blocks_ + row * stride_;
-    split_nibbles(hn::LoadU(DU8(), block + Format::kQuantsOffset + 64 * kHalf), out);
+    split_nibbles(both<kHalf>(row), out);
     if constexpr (Codes<Format>::kBits == 5) {
-      const VU8 high = load_32_twice(block + Format::kHighBitsOffset);
+      const VU8 high = load_32_twice(blocks_ + row * stride_ + Format::kHighBitsOffset);
       unroll<2>([&](auto v) GEMMA_INLINE_LAMBDA {
         static constexpr auto kBit = lanes_of<std::uint8_t>(
             [](std::size_t i) { return 1u << (4 * kHalf + i / 32 * 2 + decltype(v)::value); });
         out[v] = or_fifth_bit(out[v], high, kBit);
       });
     }
+  }
+  template <std::size_t kHalf>
+  HWY_INLINE VU8 both(std::size_t row) const {
+    return hn::LoadU(DU8(), blocks_ + row * stride_ + Format::kQuantsOffset + 64 * kHalf);
   }
   /// Two rows at a time; of the packed bytes see k_quants.hpp.
   HWY_INLINE void scales(VF* scale, VF* minimum) const {
@@ -255,6 +266,7 @@ class FourSixKSpans {
   HWY_INLINE explicit FourSixKSpans(const std::uint8_t* blocks, std::size_t stride)
       : blocks_(blocks), stride_(stride) {}
 
+  static constexpr bool kNibbles = false;
   static constexpr std::size_t column(std::size_t vector, std::size_t lane) {
     return 64 * vector + 4 * lane;
   }

@@ -161,7 +161,6 @@ inline constexpr std::size_t kLargestQuantizedHead = kScratchBytes / kKeyBlock /
 /// were divided among calls: so any number of threads gives the same bits.
 struct Kernels {
   const char* target;  ///< Highway's name of the SIMD target, such as "AVX3_ZEN4"
-  bool uses_packed;    ///< matmul() takes WeightMatrix::packed, if it is there, and is faster then
 
   /// One row of n floats, n a multiple of kActivationGroup, to 8 bits.
   void (*quantize_coarse)(const float* x, std::size_t n, const CoarseRow& out);

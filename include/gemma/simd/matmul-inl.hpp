@@ -6,8 +6,8 @@
 #define GEMMA_SIMD_MATMUL_INL_HPP_
 #endif
 
+#include "gemma/simd/four_panel-inl.hpp"
 #include "gemma/simd/kernels.hpp"
-#include "gemma/simd/packed-inl.hpp"
 #include "gemma/simd/panel-inl.hpp"
 #include "gemma/simd/vector-inl.hpp"
 
@@ -27,6 +27,8 @@ struct Tile {
   const std::int8_t* q[kMost];
   const CoarseGroup* groups[kMost];
   float* out[kMost];
+  const std::uint8_t* next;  ///< what is asked for meanwhile
+  std::size_t next_lines;    ///< of 64 bytes, with each group of columns
 };
 
 /// Integers to begin the sums of a group with: what the codes are too large by.
@@ -105,6 +107,11 @@ inline HWY_NOINLINE void multiply_tile(const Panel& panel, std::size_t cols, con
     out[t][1] = fresh ? hn::Zero(d) : hn::LoadU(d, tile.out[t] + kLanes);
   });
   for (std::size_t g = 0; g < cols / kGroup; ++g) {
+    if constexpr (kPrefetchesLate) {
+      for (std::size_t line = g * tile.next_lines; line < (g + 1) * tile.next_lines; ++line) {
+        prefetch_far(tile.next + 64 * line);
+      }
+    }
     VI32 sums[kTokens][2];
     unroll<kTokens>([&](auto t) HWY_ATTR {
       sums[t][0] = sums[t][1] = start_of_sum<kGroup>(tile.groups[t], g, panel.offset);
@@ -151,16 +158,25 @@ HWY_INLINE void multiply_tokens(const Panel& panel, std::size_t cols, const Tile
   }
 }
 
-/// Columns [col, col + cols) of a panel for all tokens.
+/// Columns [col, col + cols) of a panel for all tokens. `next_bytes` at `next` are asked for with the first
+/// tiles, a few with each group of columns.
 template <class Traits>
 inline HWY_NOINLINE void multiply_panel(const MatmulArgs& a, const Panel& panel, std::size_t row,
-                                        std::size_t rows, std::size_t col, std::size_t cols) {
+                                        std::size_t rows, std::size_t col, std::size_t cols,
+                                        const std::uint8_t* next, std::size_t next_bytes) {
   const std::size_t all_cols = a.weights.cols;
+  const std::size_t groups = cols / Traits::kGroup;
+  const std::size_t all_tiles = (a.x.tokens + kTileTokens<Traits> - 1) / kTileTokens<Traits>;
+  const std::size_t tiles = HWY_MIN(all_tiles, std::size_t{3});
+  const std::size_t lines = (next_bytes / 64 + tiles * groups - 1) / (tiles * groups);
   for (std::size_t token = 0; token < a.x.tokens; token += kTileTokens<Traits>) {
     const std::size_t tokens = HWY_MIN(kTileTokens<Traits>, a.x.tokens - token);
     // What is missing of a tile goes to rows that nobody reads; so do panels with missing rows.
     alignas(64) float spare[Tile::kMost][kPanelRows];
     Tile tile;
+    tile.next = next;
+    tile.next_lines = token < tiles * kTileTokens<Traits> ? lines : 0;
+    next += 64 * tile.next_lines * groups;
     for (std::size_t t = 0; t < kTileTokens<Traits>; ++t) {
       const std::size_t own = token + HWY_MIN(t, tokens - 1);
       tile.q[t] = a.x.coarse_rows.q + own * all_cols + col;
@@ -177,6 +193,21 @@ inline HWY_NOINLINE void multiply_panel(const MatmulArgs& a, const Panel& panel,
   }
 }
 
+/// The best way to fill a panel.
+template <class Format>
+HWY_INLINE void fill(const WeightMatrix& w, std::size_t row, std::size_t rows, std::size_t col,
+                     std::size_t cols, Panel& panel) {
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3_DL
+  if constexpr (kIsSlow<Format>) {
+    fill_panel<Format>(w, row, rows, col, cols, panel);
+  } else {
+    fill_panel_by_fours<Format>(w, row, rows, col, cols, panel);
+  }
+#else
+  fill_panel<Format>(w, row, rows, col, cols, panel);
+#endif
+}
+
 /// Panel by panel along some rows, then along the next: so weights are read nearly in the order in which
 /// they lie in memory, and results stay in cache while columns are added.
 template <class Format>
@@ -184,22 +215,15 @@ inline HWY_NOINLINE void quantized_matmul(const MatmulArgs& a, std::size_t row_b
                                           std::size_t row_end, std::uint8_t* scratch) {
   Panel panel(scratch);
   const std::size_t all_cols = a.weights.cols;
-  const auto fill = [&](std::size_t row, std::size_t rows, std::size_t col, std::size_t cols)
-                        HWY_ATTR {
-    if constexpr (kPacked<Format>) {
-      if (a.weights.packed != nullptr && row % kPackedRows == 0 && rows % kPackedRows == 0) {
-        fill_panel_from_packed<Format>(a.weights, row, rows, col, cols, panel);
-        return;
-      }
-    }
-    fill_panel<Format>(a.weights, row, rows, col, cols, panel);
-  };
   for (std::size_t row = row_begin; row < row_end; row += kPanelRows) {
     const std::size_t rows = HWY_MIN(kPanelRows, row_end - row);
     for (std::size_t col = 0; col < all_cols; col += kPanelCols) {
       const std::size_t cols = HWY_MIN(kPanelCols, all_cols - col);
-      fill(row, rows, col, cols);
-      multiply_panel<PanelTraitsOf<Format>>(a, panel, row, rows, col, cols);
+      fill<Format>(a.weights, row, rows, col, cols, panel);
+      const std::size_t offset = col / Format::kBlockElements * Format::kBlockBytes;
+      const std::size_t bytes = cols / Format::kBlockElements * Format::kBlockBytes;
+      multiply_panel<PanelTraitsOf<Format>>(a, panel, row, rows, col, cols,
+                                            next_panel(a.weights, row, offset), kPanelRows * bytes);
     }
   }
 }

@@ -192,15 +192,14 @@ HWY_INLINE void add_rows(const std::uint8_t* rows, std::size_t stride, std::size
   constexpr std::size_t kRows = RowSums<Format, kCount>::kRows;
   constexpr std::size_t kSpan = Codes<Format>::kSpan;
   constexpr std::size_t kGroups = kSpan / Format::kGroup;
-  constexpr std::size_t kSpanBytes = kSpan / Format::kBlockElements * Format::kBlockBytes;
-  std::uint8_t padded[kRows][kSpanBytes + 64];
+  std::uint8_t padded[kRows][kSpanBytes<Format> + 64];
   float padded_scale[kCount][kGroups], padded_sum[kCount][kGroups];
   const std::size_t distance = kRows > 1 ? HWY_MAX(kRows * stride, kPrefetchBytes) : kPrefetchBytes;
   for (std::size_t c = 0; c < cols; c += kSpan) {
     const std::size_t offset = c / Format::kBlockElements * Format::kBlockBytes;
     // A group of rows ahead, in the order in which they lie in memory.
     const std::uint8_t* next = rows + distance + kRows * offset;
-    for (std::size_t line = 0; line < kRows * kSpanBytes; line += 64) {
+    for (std::size_t line = 0; line < kRows * kSpanBytes<Format>; line += 64) {
       hwy::Prefetch(next + line);
       if constexpr (kRows > 1) prefetch_far(next + kFarBytes + line);
     }

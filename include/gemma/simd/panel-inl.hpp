@@ -20,6 +20,10 @@ namespace HWY_NAMESPACE {
 inline constexpr std::size_t kPanelRows = 2 * kLanes;
 inline constexpr std::size_t kPanelCols = 512;
 
+/// Whether the next weights are asked for while tokens meet a panel. With wide vectors a panel is filled too
+/// quickly: loads would have to wait behind the prefetches.
+inline constexpr bool kPrefetchesLate = kBytes == 64;
+
 /// What multiplying a panel must know of its format.
 template <std::size_t kGroupSize, bool kMinimums, int kCodeBits>
 struct PanelTraits {
@@ -57,14 +61,33 @@ struct Panel {
   }
 };
 
-/// Transposes kLanes rows of kLanes words, `stride` bytes apart: out[i] = word i of every row.
-HWY_INLINE void transpose_words(const std::uint8_t* rows, std::size_t stride, VU32* out) {
+/// Blocks of 128 bits of as many vectors as a vector has blocks, transposed: out[b · stride] = block b of
+/// v[0], v[from_stride], …
+template <class V>
+HWY_INLINE void transpose_blocks(const V* v, std::size_t from_stride, V* out, std::size_t stride) {
+  const hn::DFromV<V> d;
+  if constexpr (kLanes == 4) {
+    out[0] = v[0];
+  } else if constexpr (kLanes == 8) {
+    out[0] = hn::ConcatLowerLower(d, v[from_stride], v[0]);
+    out[stride] = hn::ConcatUpperUpper(d, v[from_stride], v[0]);
+  } else {
+    const V even01 = hn::InterleaveEvenBlocks(d, v[0], v[from_stride]);
+    const V odd01 = hn::InterleaveOddBlocks(d, v[0], v[from_stride]);
+    const V even23 = hn::InterleaveEvenBlocks(d, v[2 * from_stride], v[3 * from_stride]);
+    const V odd23 = hn::InterleaveOddBlocks(d, v[2 * from_stride], v[3 * from_stride]);
+    out[0] = hn::ConcatLowerLower(d, even23, even01);
+    out[stride] = hn::ConcatLowerLower(d, odd23, odd01);
+    out[2 * stride] = hn::ConcatUpperUpper(d, even23, even01);
+    out[3 * stride] = hn::ConcatUpperUpper(d, odd23, odd01);
+  }
+}
+
+/// Transposes kLanes rows of kLanes words, load(r) giving those of a row: out[i] = word i of every row.
+template <class Load>
+HWY_INLINE void transpose_words(const Load& load, VU32* out) {
   const DU32 d;
   const hn::Repartition<std::uint64_t, DU32> pairs;
-  const DU8 bytes;
-  const auto load = [&](std::size_t row) HWY_ATTR {
-    return hn::BitCast(d, hn::LoadU(bytes, rows + row * stride));
-  };
   const auto lower = [&](VU32 a, VU32 b) HWY_ATTR {
     return hn::BitCast(d, hn::InterleaveLower(pairs, hn::BitCast(pairs, a), hn::BitCast(pairs, b)));
   };
@@ -73,9 +96,8 @@ HWY_INLINE void transpose_words(const std::uint8_t* rows, std::size_t stride, VU
   };
   // Within each block of 128 bits: word j of four rows. Block b of fours[g][j] then holds word
   // 4 b + j of rows 4 g to 4 g + 3.
-  constexpr std::size_t kBlocks = kLanes / 4;
-  VU32 fours[kBlocks][4];
-  for (std::size_t g = 0; g < kBlocks; ++g) {
+  VU32 fours[kLanes / 4][4];
+  unroll<kLanes / 4>([&](auto g) GEMMA_INLINE_LAMBDA {
     const VU32 r0 = load(4 * g), r1 = load(4 * g + 1), r2 = load(4 * g + 2), r3 = load(4 * g + 3);
     const VU32 low01 = hn::InterleaveLower(d, r0, r1), high01 = hn::InterleaveUpper(d, r0, r1);
     const VU32 low23 = hn::InterleaveLower(d, r2, r3), high23 = hn::InterleaveUpper(d, r2, r3);
@@ -83,24 +105,8 @@ HWY_INLINE void transpose_words(const std::uint8_t* rows, std::size_t stride, VU
     fours[g][1] = upper(low01, low23);
     fours[g][2] = lower(high01, high23);
     fours[g][3] = upper(high01, high23);
-  }
-  for (std::size_t j = 0; j < 4; ++j) {
-    if constexpr (kBlocks == 1) {
-      out[j] = fours[0][j];
-    } else if constexpr (kBlocks == 2) {
-      out[j] = hn::ConcatLowerLower(d, fours[1][j], fours[0][j]);
-      out[4 + j] = hn::ConcatUpperUpper(d, fours[1][j], fours[0][j]);
-    } else {
-      const VU32 even01 = hn::InterleaveEvenBlocks(d, fours[0][j], fours[1][j]);
-      const VU32 odd01 = hn::InterleaveOddBlocks(d, fours[0][j], fours[1][j]);
-      const VU32 even23 = hn::InterleaveEvenBlocks(d, fours[2][j], fours[3][j]);
-      const VU32 odd23 = hn::InterleaveOddBlocks(d, fours[2][j], fours[3][j]);
-      out[j] = hn::ConcatLowerLower(d, even23, even01);
-      out[4 + j] = hn::ConcatLowerLower(d, odd23, odd01);
-      out[8 + j] = hn::ConcatUpperUpper(d, even23, even01);
-      out[12 + j] = hn::ConcatUpperUpper(d, odd23, odd01);
-    }
-  }
+  });
+  unroll<4>([&](auto j) GEMMA_INLINE_LAMBDA { transpose_blocks(&fours[0][j], 4, out + j, 4); });
 }
 
 /// Writes a span of the panel's rows, from column `col` of the panel on, into the panel's codes.
@@ -110,7 +116,9 @@ HWY_INLINE void transpose_span(const Panel& panel, std::size_t col, std::size_t 
   for (std::size_t half = 0; half < 2; ++half) {
     for (std::size_t c = 0; c < cols; c += kBytes) {
       VU32 words[kLanes];
-      transpose_words(panel.rows + half * kLanes * 256 + c, 256, words);
+      const std::uint8_t* rows = panel.rows + half * kLanes * 256 + c;
+      transpose_words(
+          [&](std::size_t r) HWY_ATTR { return hn::BitCast(DU32(), hn::LoadU(d, rows + r * 256)); }, words);
       std::uint8_t* out = panel.codes + ((col + c) / 4 * kPanelRows + half * kLanes) * 4;
       for (std::size_t i = 0; i < kLanes && c + 4 * i < cols; ++i) {
         const VU8 codes = hn::BitCast(d, words[i]);
@@ -150,14 +158,19 @@ HWY_INLINE void unpack_span(const std::uint8_t* bytes, std::size_t row, std::siz
   }
 }
 
+/// The weights to ask for at column `offset` (in bytes) of the panel at `row`: the next rows, in the order in
+/// which they lie in memory, since steps from row to row are too long for the hardware to follow.
+HWY_INLINE const std::uint8_t* next_panel(const WeightMatrix& w, std::size_t row, std::size_t offset) {
+  return w.row(row + kPanelRows) + kPanelRows * offset;
+}
+
 /// Unpacks rows [row, row + rows) × columns [col, col + cols). Lanes beyond `rows` hold whatever
 /// they held: their sums are dropped.
 template <class Format>
 HWY_INLINE void fill_panel(const WeightMatrix& w, std::size_t row, std::size_t rows,
                            std::size_t col, std::size_t cols, Panel& panel) {
   constexpr std::size_t kSpan = Codes<Format>::kSpan;
-  constexpr std::size_t kSpanBytes = kSpan / Format::kBlockElements * Format::kBlockBytes;
-  std::uint8_t padded[kSpanBytes + 64] = {};
+  std::uint8_t padded[kSpanBytes<Format> + 64] = {};
   panel.offset = Codes<Format>::kOffset;
   for (std::size_t c = 0; c < cols; c += kSpan) {
     const std::size_t offset = (col + c) / Format::kBlockElements * Format::kBlockBytes;
@@ -165,10 +178,10 @@ HWY_INLINE void fill_panel(const WeightMatrix& w, std::size_t row, std::size_t r
     const std::size_t groups = there / Format::kGroup;
     for (std::size_t r = 0; r < rows; ++r) {
       const std::uint8_t* bytes = w.row(row + r) + offset;
-      // The next rows, in the order in which they lie in memory: steps from row to row are too long for
-      // the hardware to follow.
-      const std::uint8_t* next = w.row(row + kPanelRows) + kPanelRows * offset + r * kSpanBytes;
-      for (std::size_t line = 0; line < kSpanBytes; line += 64) prefetch_far(next + line);
+      if constexpr (!kPrefetchesLate) {
+        const std::uint8_t* next = next_panel(w, row, offset) + r * kSpanBytes<Format>;
+        for (std::size_t line = 0; line < kSpanBytes<Format>; line += 64) prefetch_far(next + line);
+      }
       if (HWY_UNLIKELY(there < kSpan)) {
         std::memcpy(padded, bytes, there / Format::kBlockElements * Format::kBlockBytes);
         bytes = padded;

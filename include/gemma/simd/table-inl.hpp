@@ -13,7 +13,6 @@
 #include "gemma/simd/low_rank-inl.hpp"
 #include "gemma/simd/matmul-inl.hpp"
 #include "gemma/simd/matvec-inl.hpp"
-#include "gemma/simd/packed-inl.hpp"
 #include "gemma/simd/probe-inl.hpp"
 #include "gemma/simd/sketch-inl.hpp"
 
@@ -56,12 +55,6 @@ inline HWY_NOINLINE void matmul(const MatmulArgs& a, std::size_t row_begin, std:
     } else if (a.x.coarse) {
       quantized_matmul<Format>(a, row_begin, row_end, scratch);
     } else {
-      if constexpr (kPacked<Format>) {
-        if (a.weights.packed != nullptr) {
-          packed_matvec<Format>(a, row_begin, row_end);
-          return;
-        }
-      }
       quantized_matvec<Format>(a, row_begin, row_end);
     }
   });
@@ -71,7 +64,6 @@ inline HWY_NOINLINE void matmul(const MatmulArgs& a, std::size_t row_begin, std:
 inline Kernels make_table() {
   Kernels table{};
   table.target = hwy::TargetName(HWY_TARGET);
-  table.uses_packed = kUsesPacked;
   table.quantize_coarse = &quantize_coarse;
   table.quantize_fine = &quantize_fine;
   table.matmul = &matmul;

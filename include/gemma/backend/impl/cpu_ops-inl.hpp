@@ -20,7 +20,6 @@
 #include "gemma/model/rope.hpp"
 #include "gemma/model/weights.hpp"
 #include "gemma/model/widths.hpp"
-#include "gemma/quant/packed.hpp"
 #include "gemma/quant/registry.hpp"
 
 GEMMA_NAMESPACE_BEGIN
@@ -230,15 +229,8 @@ class CpuOps {
     const std::size_t n = embedding.cols;
     for_each_token([&](std::size_t t) {
       const std::size_t id = static_cast<std::size_t>(ids[t]);
-      if (embedding.packed != nullptr) {
-        // The head's weights, which are in memory; the file's pages may not be.
-        std::vector<std::uint8_t> row(embedding.row_bytes);
-        quant::unpack_row(embedding, id, row.data());
-        quant::decode_row(embedding.type, row.data(), n, x + t * n);
-      } else {
-        quant::decode_row(embedding, id, x + t * n);
-        pager_.after_row(embedding, t);
-      }
+      quant::decode_row(embedding, id, x + t * n);
+      pager_.after_row(embedding, t);
       kernels_.scale(factor, n, x + t * n);
     });
     pager_.release(embedding);

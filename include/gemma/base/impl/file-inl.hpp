@@ -25,6 +25,10 @@ namespace detail {
 /// Alignment of the memory for files that are not mapped: huge pages fit.
 inline constexpr std::align_val_t kFileAlignment{kHugePage};
 
+/// The largest file that FileAccess::fastest copies. A copy of 253 MB takes 0.03 s and makes decoding 5 %
+/// faster; one of a gigabyte gains as little, and takes seconds where a machine must ask its host for memory.
+inline constexpr std::size_t kLargestCopy = std::size_t{512} << 20;
+
 /// Reads all of a file, with several threads where it is large.
 inline Status read_all(const SystemFile& file, std::uint8_t* data, std::size_t size) {
   constexpr std::size_t kPart = std::size_t{1} << 23;
@@ -70,7 +74,7 @@ GEMMA_INLINE Result<MappedFile> MappedFile::open(const std::string& path, FileAc
   const auto size = static_cast<std::size_t>(bytes);
   if (const std::uint8_t* mapped = access != FileAccess::memory ? file.map(size) : nullptr) {
     MappedFile result(path, Data(mapped, Release{size, true}), size);
-    if (access == FileAccess::map || !detail::huge_pages_affordable(size) ||
+    if (access == FileAccess::map || size > detail::kLargestCopy || !detail::huge_pages_affordable(size) ||
         detail::in_huge_pages(mapped, size)) {
       return result;
     }

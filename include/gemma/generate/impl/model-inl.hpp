@@ -9,7 +9,6 @@
 #include "gemma/formats/file_kind.hpp"
 #include "gemma/generate/bind_weights.hpp"
 #include "gemma/generate/gguf_binding.hpp"
-#include "gemma/generate/impl/pack_weights-inl.hpp"
 #include "gemma/generate/mediapipe_bin.hpp"
 #include "gemma/generate/mediapipe_bundle.hpp"
 #include "gemma/generate/model.hpp"
@@ -118,7 +117,7 @@ GEMMA_INLINE Result<Model::Bound> Model::bind(std::shared_ptr<const ModelSource>
                                               bool let_go) {
   GEMMA_TRY_ASSIGN(Config config, source->read_config());
   GEMMA_TRY_ASSIGN(Weights weights, bind_weights(*source, config, let_go));
-  return Bound{std::move(source), std::move(config), std::move(weights), {}};
+  return Bound{std::move(source), std::move(config), std::move(weights)};
 }
 
 GEMMA_INLINE Result<Model> Model::create(const std::string& path, Bound bound,
@@ -158,10 +157,8 @@ GEMMA_INLINE Result<Model> try_load(const std::string& path, const LoadOptions& 
     GEMMA_TRY(detail::check_weights(path, file.bytes().size(), options.memory_limit));
   }
   const bool mapped = options.access == FileAccess::map || options.max_resident_bytes != 0;
-  const bool may_pack = !mapped && simd::kernels().uses_packed;
   GEMMA_TRY_ASSIGN(std::shared_ptr<const ModelSource> source,
-                   open_model(path, may_pack || mapped ? FileAccess::map : options.access,
-                              options.progress));
+                   open_model(path, mapped ? FileAccess::map : options.access, options.progress));
   GEMMA_TRY(detail::check_weights(path, source->file_bytes(), options.memory_limit));
   if (options.max_resident_bytes != 0 && source->holds_copies()) {
     return Error(ErrorCode::unsupported,
@@ -171,17 +168,6 @@ GEMMA_INLINE Result<Model> try_load(const std::string& path, const LoadOptions& 
   }
   GEMMA_TRY_ASSIGN(Model::Bound bound,
                    Model::bind(std::move(source), options.max_resident_bytes != 0));
-  if (may_pack && detail::PackedWeights::suits(bound.weights)) {
-    if (options.access == FileAccess::memory ||
-        detail::PackedWeights::worth_a_copy(bound.source->file_bytes())) {
-      const auto packed = std::make_shared<detail::PackedWeights>();
-      GEMMA_TRY(packed->create(bound.weights, *bound.source));
-      bound.packed = packed;
-    }
-  } else if (may_pack && !bound.source->holds_copies()) {
-    GEMMA_TRY_ASSIGN(source, open_model(path, options.access, options.progress));
-    GEMMA_TRY_ASSIGN(bound, Model::bind(std::move(source)));
-  }
   return Model::create(path, std::move(bound), options, start);
 }
 

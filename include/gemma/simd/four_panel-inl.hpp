@@ -1,0 +1,127 @@
+// Filling a panel (panel-inl.hpp) from spans of four rows (four_spans-inl.hpp): codes are transposed as they
+// come, nibbles two at a time, and scales by whole vectors. For targets whose vectors hold 64 codes.
+#if defined(GEMMA_SIMD_FOUR_PANEL_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
+#ifdef GEMMA_SIMD_FOUR_PANEL_INL_HPP_
+#undef GEMMA_SIMD_FOUR_PANEL_INL_HPP_
+#else
+#define GEMMA_SIMD_FOUR_PANEL_INL_HPP_
+#endif
+
+#include "gemma/simd/four_spans-inl.hpp"
+#include "gemma/simd/panel-inl.hpp"
+
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3_DL
+HWY_BEFORE_NAMESPACE();
+GEMMA_NAMESPACE_BEGIN
+namespace simd {
+namespace HWY_NAMESPACE {
+
+/// Numbers of kLanes rows, given as floats [rows, kGroups], to the lanes of these rows in the panel.
+template <std::size_t kGroups>
+HWY_INLINE void store_scales(const VF* numbers, float* out) {
+  VU32 groups[kGroups];
+  if constexpr (kGroups == kLanes) {
+    transpose_words([&](std::size_t r) HWY_ATTR { return hn::BitCast(DU32(), numbers[r]); }, groups);
+  } else {
+    // Four groups at a time: group by group within four rows, then block by block.
+    constexpr std::size_t kVectors = 4 * kGroups / kLanes;
+    unroll<kGroups / 4>([&](auto quad) GEMMA_INLINE_LAMBDA {
+      static constexpr auto kFrom = lanes_of<std::uint32_t>(
+          [](std::size_t i) { return i % 4 * kGroups + 4 * decltype(quad)::value + i / 4; });
+      VU32 fours[4];
+      unroll<4>([&](auto i) GEMMA_INLINE_LAMBDA {
+        const VU8 first = hn::BitCast(DU8(), numbers[i * kVectors]);
+        if constexpr (kVectors == 1) {
+          fours[i] = hn::BitCast(DU32(), pick(first, kFrom));
+        } else {
+          fours[i] = hn::BitCast(DU32(), pick(first, hn::BitCast(DU8(), numbers[2 * i + 1]), kFrom));
+        }
+      });
+      transpose_blocks(fours, 1, groups + 4 * quad, 1);
+    });
+  }
+  for (std::size_t g = 0; g < kGroups; ++g) {
+    hn::StoreU(hn::BitCast(DF(), groups[g]), DF(), out + g * kPanelRows);
+  }
+}
+
+/// A span of each of kLanes rows, `stride` bytes apart, from column `col` of the panel on. `first`: the
+/// rows' first lane.
+template <class Format>
+HWY_INLINE void fill_by_fours(const std::uint8_t* rows, std::size_t stride, std::size_t col,
+                              std::size_t first, const Panel& panel) {
+  using Spans = FourSpans<Format>;
+  constexpr std::size_t kGroups = Codes<Format>::kSpan / Format::kGroup;
+  constexpr std::size_t kVectors = 4 * kGroups / kLanes;
+  const DU8 d;
+  const Spans fours[4] = {Spans(rows, stride), Spans(rows + 4 * stride, stride),
+                          Spans(rows + 8 * stride, stride), Spans(rows + 12 * stride, stride)};
+  unroll<Codes<Format>::kSpan / 128>([&](auto half) GEMMA_INLINE_LAMBDA {
+    constexpr std::size_t kHalf = decltype(half)::value;
+    std::uint8_t* out = panel.codes + ((col + 128 * kHalf) * kPanelRows + 4 * first);
+    VU32 words[kLanes];
+    if constexpr (Spans::kNibbles) {
+      transpose_words([&](std::size_t r) GEMMA_INLINE_LAMBDA {
+        return hn::BitCast(DU32(), fours[r / 4].template both<kHalf>(r % 4));
+      }, words);
+      unroll<kLanes>([&](auto i) GEMMA_INLINE_LAMBDA {
+        VU8 two[2];
+        split_nibbles(hn::BitCast(d, words[i]), two);
+        hn::StoreU(two[0], d, out + Spans::column(0, i) * kPanelRows);
+        hn::StoreU(two[1], d, out + Spans::column(1, i) * kPanelRows);
+      });
+    } else {
+      VU8 codes[kLanes][2];
+      unroll<kLanes>([&](auto r) GEMMA_INLINE_LAMBDA {
+        fours[r / 4].template get<kHalf>(r % 4, codes[r]);
+      });
+      unroll<2>([&](auto v) GEMMA_INLINE_LAMBDA {
+        transpose_words([&](std::size_t r) GEMMA_INLINE_LAMBDA {
+          return hn::BitCast(DU32(), codes[r][v]);
+        }, words);
+        unroll<kLanes>([&](auto i) GEMMA_INLINE_LAMBDA {
+          hn::StoreU(hn::BitCast(d, words[i]), d, out + Spans::column(v, i) * kPanelRows);
+        });
+      });
+    }
+  });
+  VF scale[4 * kVectors], minimum[4 * kVectors];
+  unroll<4>([&](auto i) GEMMA_INLINE_LAMBDA {
+    fours[i].scales(scale + i * kVectors, minimum + i * kVectors);
+  });
+  const std::size_t at = col / Format::kGroup * kPanelRows + first;
+  store_scales<kGroups>(scale, panel.scale + at);
+  if constexpr (Format::kHasMin) store_scales<kGroups>(minimum, panel.minimum + at);
+}
+
+/// See fill_panel().
+template <class Format>
+HWY_INLINE void fill_panel_by_fours(const WeightMatrix& w, std::size_t row, std::size_t rows,
+                                    std::size_t col, std::size_t cols, Panel& panel) {
+  constexpr std::size_t kSpan = Codes<Format>::kSpan;
+  std::uint8_t padded[kPanelRows][kSpanBytes<Format>];
+  panel.offset = Codes<Format>::kOffset;
+  for (std::size_t c = 0; c < cols; c += kSpan) {
+    const std::size_t offset = (col + c) / Format::kBlockElements * Format::kBlockBytes;
+    const std::uint8_t* spans = w.row(row) + offset;
+    std::size_t stride = w.row_bytes;
+    if (HWY_UNLIKELY(rows < kPanelRows || cols - c < kSpan)) {
+      const std::size_t there = HWY_MIN(kSpan, cols - c) / Format::kBlockElements * Format::kBlockBytes;
+      std::memset(padded, 0, sizeof padded);
+      for (std::size_t r = 0; r < rows; ++r) std::memcpy(padded[r], spans + r * stride, there);
+      spans = padded[0];
+      stride = kSpanBytes<Format>;
+    }
+    for (std::size_t first = 0; first < kPanelRows; first += kLanes) {
+      fill_by_fours<Format>(spans + first * stride, stride, c, first, panel);
+    }
+  }
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace simd
+GEMMA_NAMESPACE_END
+HWY_AFTER_NAMESPACE();
+#endif  // HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3_DL
+
+#endif  // GEMMA_SIMD_FOUR_PANEL_INL_HPP_
