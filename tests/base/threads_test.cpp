@@ -60,6 +60,21 @@ TEST_CASE("two threads of a pool really work at once") {
   CHECK(met);
 }
 
+TEST_CASE("each thread begins with a part of its own") {
+  gemma::ThreadPool pool(2);
+  constexpr std::size_t kNone = 1000;
+  std::atomic<std::size_t> first[2] = {{kNone}, {kNone}};
+  pool.parallel_for(8, [&](std::size_t task, std::size_t worker) {
+    std::size_t none = kNone;
+    first[worker].compare_exchange_strong(none, task);
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+    while (std::chrono::steady_clock::now() < end && (first[0] == kNone || first[1] == kNone)) {
+    }
+  });
+  CHECK(first[0] == 0);
+  CHECK(first[1] == 4);
+}
+
 TEST_CASE("zero threads means as many as the machine runs at once") {
   CHECK(gemma::ThreadPool(0).size() == gemma::hardware_threads());
 }

@@ -10,9 +10,11 @@
 
 GEMMA_NAMESPACE_BEGIN
 
-/// Runs loops on a fixed number of threads, the caller's own among them. Tasks are handed out one
-/// by one, and the caller waits only for threads that have taken one: a thread that another
-/// process keeps off its core holds nobody up. Between loops threads spin briefly, then sleep.
+/// Runs loops on a fixed number of threads, the caller's own among them. Each thread has a part of the
+/// tasks and takes them in order, so that what one prefetches serves the same thread's next one; who has
+/// none left takes those of the others, one by one. The caller waits only for threads that have taken one: a
+/// thread that another process keeps off its core holds nobody up. Between loops threads spin briefly,
+/// then sleep.
 class ThreadPool {
  public:
   /// `threads`: in all, the caller included; 0: as many as the machine runs at once.

@@ -36,6 +36,12 @@ inline void spin_pause() {
 /// loop is open; the caller first closes the loop, then waits for `active` to be zero. So either
 /// the worker sees the loop closed, or the caller waits for it.
 struct ThreadPool::State {
+  /// The tasks that a thread begins with, on a cache line of its own.
+  struct alignas(64) Range {
+    std::atomic<std::size_t> next{0};
+    std::size_t end = 0;
+  };
+
   // About 50 µs: longer than the serial steps between two loops of a decode step.
   static constexpr int kSpins = 4000;
 
@@ -43,9 +49,8 @@ struct ThreadPool::State {
   std::atomic<bool> open{false};
   std::atomic<bool> stop{false};
   std::atomic<std::size_t> active{0};
-  std::atomic<std::size_t> next{0};
   std::atomic<std::size_t> sleepers{0};
-  std::size_t tasks = 0;
+  std::vector<Range> ranges;
   Task task = nullptr;
   void* context = nullptr;
   std::mutex mutex;
@@ -53,13 +58,27 @@ struct ThreadPool::State {
   std::vector<std::thread> threads;
   detail::WorkerBalance balance;
 
-  /// Returns how many it took.
-  std::size_t take_tasks(std::size_t worker) {
-    for (std::size_t taken = 0;; ++taken) {
-      const std::size_t index = next.fetch_add(1, std::memory_order_relaxed);
-      if (index >= tasks) return taken;
-      task(context, index, worker);
+  explicit State(std::size_t size) : ranges(size) {}
+
+  void share(std::size_t tasks) {
+    for (std::size_t i = 0; i < ranges.size(); ++i) {
+      ranges[i].next.store(tasks * i / ranges.size(), std::memory_order_relaxed);
+      ranges[i].end = tasks * (i + 1) / ranges.size();
     }
+  }
+
+  /// First its own, then what others have left. Returns how many it took.
+  std::size_t take_tasks(std::size_t worker) {
+    std::size_t taken = 0;
+    for (std::size_t i = 0; i < ranges.size(); ++i) {
+      Range& range = ranges[(worker + i) % ranges.size()];
+      for (;; ++taken) {
+        const std::size_t index = range.next.fetch_add(1, std::memory_order_relaxed);
+        if (index >= range.end) break;
+        task(context, index, worker);
+      }
+    }
+    return taken;
   }
 
   void wait_for_generation_after(std::uint64_t seen) {
@@ -94,7 +113,7 @@ GEMMA_INLINE std::size_t hardware_threads() {
 GEMMA_INLINE ThreadPool::ThreadPool(std::size_t threads)
     : size_(threads == 0 ? hardware_threads() : threads) {
   if (size_ == 1) return;
-  state_ = std::make_unique<State>();
+  state_ = std::make_unique<State>(size_);
   for (std::size_t worker = 1; worker < size_; ++worker) {
     state_->threads.emplace_back([state = state_.get(), worker] { state->work(worker); });
   }
@@ -117,10 +136,9 @@ GEMMA_INLINE void ThreadPool::run(std::size_t tasks, Task task, void* context) {
     for (std::size_t index = 0; index < tasks; ++index) task(context, index, 0);
     return;
   }
-  s.tasks = tasks;
+  s.share(tasks);
   s.task = task;
   s.context = context;
-  s.next.store(0);
   s.open.store(true);
   s.generation.fetch_add(1);
   if (s.sleepers.load() > 0) {
