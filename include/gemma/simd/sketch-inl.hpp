@@ -160,6 +160,9 @@ HWY_INLINE VI32 sketched_products(const std::uint8_t* codes, const SketchInput& 
   }
 }
 
+/// How far ahead of their use codes are asked for.
+inline constexpr std::size_t kSketchPrefetchBytes = 4096;
+
 /// Groups [begin, end) of rows times one token: out[r], which the exact product differs from by at
 /// most bound[r].
 inline HWY_NOINLINE void multiply_sketch(const Sketch& sketch, const FineRow& activations,
@@ -177,10 +180,16 @@ inline HWY_NOINLINE void multiply_sketch(const Sketch& sketch, const FineRow& ac
     unroll<kVectors>([&](auto v) HWY_ATTR { sums[v] = bounds[v] = hn::Zero(d); });
     for (std::size_t b = 0; b < blocks; ++b) {
       const std::size_t at = (group * blocks + b) * kSketchRows;
+      // The scales of a block are an eighth of its codes, the missed lengths a sixteenth.
+      const std::uint8_t* codes = sketch.codes + at * 16;
+      const auto* scales = reinterpret_cast<const std::uint8_t*>(sketch.scale + at);
+      for (std::size_t i = 0; i < kSketchRows * 16; i += 64) hwy::Prefetch(codes + kSketchPrefetchBytes + i);
+      hwy::Prefetch(scales + kSketchPrefetchBytes / 8);
+      hwy::Prefetch(sketch.missed + at + kSketchPrefetchBytes / 16);
       const VF x_scale = hn::Set(d, activations.scale[b]);
       const VF x_length = hn::Set(d, x.length[b]);
       unroll<kVectors>([&](auto v) HWY_ATTR {
-        const VI32 products = sketched_products(sketch.codes + at * 16 + v * kBytes, x, 32 * b);
+        const VI32 products = sketched_products(codes + v * kBytes, x, 32 * b);
         const VF value = hn::ConvertTo(d, hn::Add(products, hn::Set(di, x.start[b])));
         const auto narrow = hn::LoadU(
             bf16, reinterpret_cast<const hwy::bfloat16_t*>(sketch.scale + at + v * kLanes));

@@ -5,6 +5,7 @@
 #define GEMMA_BACKEND_IMPL_TWO_PASS_HEAD_INL_HPP_
 
 #include <algorithm>
+#include <cstdint>
 #include <limits>
 #include <vector>
 
@@ -89,17 +90,29 @@ class TwoPassHead {
     float reach = std::numeric_limits<float>::infinity();
     for (const std::size_t row : best_rows(top)) reach = (std::min)(reach, exact(row, scratch));
     constexpr std::size_t kRows = 4096;
+    constexpr std::size_t kStep = simd::kSketchRows;
     const std::size_t rows = sketch_.rows;
     pool.parallel_for((rows + kRows - 1) / kRows, [&](std::size_t task, std::size_t worker) {
       std::uint8_t* memory = scratch + worker * simd::kScratchBytes;
-      for (std::size_t row = task * kRows; row < (std::min)((task + 1) * kRows, rows); ++row) {
-        // Not "≥", so that what is not a number is looked at.
-        if (logits_.data()[row] + bounds_.data()[row] < reach) {
-          product.out[row] = -std::numeric_limits<float>::infinity();
-          continue;
+      const std::size_t end = (std::min)((task + 1) * kRows, rows);
+      for (std::size_t row = task * kRows; row < end; row += kStep) {
+        const float* logits = logits_.data() + row;
+        const float* bounds = bounds_.data() + row;
+        // Words, of which compilers make vectors.
+        std::uint32_t fits[kStep];
+        std::uint32_t any = 0;
+        for (std::size_t i = 0; i < kStep; ++i) {
+          // Not "≥", so that what is not a number is looked at.
+          fits[i] = logits[i] + bounds[i] < reach ? 0 : 1;
+          any |= fits[i];
         }
-        exact(row, memory);
-        if (softcap > 0.0f) kernels.softcap(softcap, 1, product.out + row);
+        const std::size_t there = (std::min)(kStep, end - row);
+        std::fill_n(product.out + row, there, -std::numeric_limits<float>::infinity());
+        for (std::size_t i = 0; any != 0 && i < there; ++i) {
+          if (fits[i] == 0) continue;
+          exact(row + i, memory);
+          if (softcap > 0.0f) kernels.softcap(softcap, 1, product.out + row + i);
+        }
       }
     });
   }

@@ -34,15 +34,21 @@ inline std::vector<double> multiply(const WeightMatrix& w, const std::vector<dou
 
 /// Whether none of the numbers is NaN or infinite; −infinity may be allowed.
 inline bool all_finite(Span<const float> x, bool or_minus_infinity = false) {
-  // Compilers make SIMD code of the maximum of integers.
   constexpr std::uint32_t kInfinity = 0x7F800000u;
   const std::uint32_t allowed = or_minus_infinity ? 0x80000000u | kInfinity : 0u;
-  std::uint32_t largest = 0;
-  for (const float value : x) {
+  const auto magnitude = [&](float value) {
     const std::uint32_t bits = float_bits(value);
-    largest = (std::max)(largest, bits == allowed ? 0u : bits & 0x7FFFFFFFu);
+    return bits == allowed ? 0u : bits & 0x7FFFFFFFu;
+  };
+  // Compilers make SIMD code of a loop with as many steps as are written.
+  constexpr std::size_t kStep = 16;
+  std::uint32_t largest[kStep] = {};
+  std::size_t i = 0;
+  for (; i + kStep <= x.size(); i += kStep) {
+    for (std::size_t j = 0; j < kStep; ++j) largest[j] = (std::max)(largest[j], magnitude(x[i + j]));
   }
-  return largest < kInfinity;
+  for (; i < x.size(); ++i) largest[0] = (std::max)(largest[0], magnitude(x[i]));
+  return *std::max_element(largest, largest + kStep) < kInfinity;
 }
 
 inline Error not_numbers(const std::string& path, bool adapted) {
