@@ -139,13 +139,18 @@ class FourBlockSpans {
     } else {
       split_nibbles(both<kHalf>(row), out);
       if constexpr (kBits == 5) {
+        // The bits of a block, in each half of its 16 bytes.
+        static constexpr auto kFrom = lanes_of<std::uint8_t>(
+            [](std::size_t i) { return lane_of(i / 16 * kBlock + Format::kHighBitsOffset + i % 4); });
+        const VU8 bits = pick(first(row), second(row), kFrom);
         unroll<2>([&](auto v) GEMMA_INLINE_LAMBDA {
-          static constexpr auto kFrom = lanes_of<std::uint8_t>([](std::size_t i) {
-            return lane_of(i / 16 * kBlock + Format::kHighBitsOffset + 2 * decltype(v)::value +
-                           i % 16 / 8);
-          });
-          static constexpr auto kBit = lanes_of<std::uint8_t>([](std::size_t i) { return 1u << i % 8; });
-          out[v] = or_fifth_bit(out[v], pick(first(row), second(row), kFrom), kBit);
+          // To bit 4 of each byte.
+          static constexpr auto kTurn = lanes_of<std::uint8_t>(
+              [](std::size_t i) { return (16 * decltype(v)::value + i % 16 + 60) % 64; });
+          const DU8 d;
+          const auto turned = hn::MultiRotateRight(hn::BitCast(hn::Repartition<std::uint64_t, DU8>(), bits),
+                                                   hn::LoadU(d, kTurn.data()));
+          out[v] = hn::OrAnd(out[v], hn::BitCast(d, turned), hn::Set(d, 16));
         });
       }
     }
