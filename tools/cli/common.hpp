@@ -304,9 +304,8 @@ struct EngineOptions {
                    "Face folder (or a .safetensors file in it)")->required();
     app.add_option("--weights", access,
                    "map: read them from the file as they are used, which starts at once; memory: all at "
-                   "once, laid out as this CPU likes it, which can take seconds; auto: memory where that makes "
-                   "decoding faster and a quarter of it suffices (with AVX-512 VNNI, of files up to 512 MB), "
-                   "else map")
+                   "once, which can take seconds; auto: memory for files up to 512 MB where that makes "
+                   "decoding faster and a quarter of it suffices, else map")
         ->check(CLI::IsMember({"auto", "map", "memory"}))
         ->capture_default_str();
     app.add_option("--max-resident", max_resident,
