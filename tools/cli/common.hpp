@@ -75,7 +75,7 @@ inline std::vector<TokenId> parse_ids(const std::string& text) {
   for (std::string item; std::getline(in, item, ',');) {
     const std::size_t first = (std::min)(item.find_first_not_of(" \n"), item.size());
     const char* begin = item.data() + first;
-    const char* end = item.data() + item.find_last_not_of(" \n") + 1;
+    const char* end = item.data() + (item.find_last_not_of(" \n") + 1);  // nothing but spaces: 0
     TokenId id = -1;
     const auto [stopped, error] = std::from_chars(begin, (std::max)(begin, end), id);
     if (error != std::errc() || stopped != end || id < 0) {
