@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <system_error>
 #include <utility>
 
 #include "gemma/base/file.hpp"
@@ -80,6 +81,19 @@ TEST_CASE("a large file is the same bytes however it is opened") {
     CHECK(std::equal(text.begin(), text.end(), file->bytes().begin(), file->bytes().end(),
                      [](char a, std::uint8_t b) { return static_cast<std::uint8_t>(a) == b; }));
   }
+}
+
+TEST_CASE("a file above 512 MiB is copied only if that is asked for") {
+  const TemporaryFile source("file_test_above.tmp", "x");
+  std::error_code error;  // a file without content takes no room on most disks
+  std::filesystem::resize_file(std::filesystem::u8path(source.path()), (std::uintmax_t{512} << 20) + 1, error);
+  if (error) {
+    MESSAGE("skipped: no room for a file of 512 MiB: " << error.message());
+    return;
+  }
+  const auto file = MappedFile::open(source.path(), gemma::FileAccess::fastest);
+  REQUIRE_MESSAGE(file.ok(), file.error().message());
+  CHECK(file->is_mapped());
 }
 
 TEST_CASE("views stay valid when the file object moves") {

@@ -95,19 +95,19 @@ HWY_INLINE void transpose_words(const Load& load, VU32* out) {
   const auto upper = [&](VU32 a, VU32 b) HWY_ATTR {
     return hn::BitCast(d, hn::InterleaveUpper(pairs, hn::BitCast(pairs, a), hn::BitCast(pairs, b)));
   };
-  // Within each block of 128 bits: word j of four rows. Block b of fours[g][j] then holds word
+  // Within each block of 128 bits: word j of four rows. Block b of fours[4 g + j] then holds word
   // 4 b + j of rows 4 g to 4 g + 3.
-  VU32 fours[kLanes / 4][4];
+  VU32 fours[kLanes];
   unroll<kLanes / 4>([&](auto g) GEMMA_INLINE_LAMBDA {
     const VU32 r0 = load(4 * g), r1 = load(4 * g + 1), r2 = load(4 * g + 2), r3 = load(4 * g + 3);
     const VU32 low01 = hn::InterleaveLower(d, r0, r1), high01 = hn::InterleaveUpper(d, r0, r1);
     const VU32 low23 = hn::InterleaveLower(d, r2, r3), high23 = hn::InterleaveUpper(d, r2, r3);
-    fours[g][0] = lower(low01, low23);
-    fours[g][1] = upper(low01, low23);
-    fours[g][2] = lower(high01, high23);
-    fours[g][3] = upper(high01, high23);
+    fours[4 * g] = lower(low01, low23);
+    fours[4 * g + 1] = upper(low01, low23);
+    fours[4 * g + 2] = lower(high01, high23);
+    fours[4 * g + 3] = upper(high01, high23);
   });
-  unroll<4>([&](auto j) GEMMA_INLINE_LAMBDA { transpose_blocks(&fours[0][j], 4, out + j, 4); });
+  unroll<4>([&](auto j) GEMMA_INLINE_LAMBDA { transpose_blocks(fours + j, 4, out + j, 4); });
 }
 
 /// Writes a span of the panel's rows, from column `col` of the panel on, into the panel's codes.
