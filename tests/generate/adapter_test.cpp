@@ -333,7 +333,9 @@ TEST_CASE("quantised weights with an adapter stay as close to the merged ones as
     if (name == "gemma3_62l") continue;
     CAPTURE(name);
     const Golden golden = Golden::load(name, "q8_0");
-    const TestLora lora(golden.model, {8, true, true, 4});
+    // With the adapter of seed 4, two of the mixture's experts are within 0.0002 of each other for one
+    // token, and either may work on it. With that of seed 6 all are at least 0.027 apart.
+    const TestLora lora(golden.model, {8, true, true, golden.model.config().experts > 0 ? 6u : 4u});
     MergedWeights merged(golden.model);
     merged.merge(lora);
     const Rows want = reference_rows(golden.model.config(), merged.weights());
