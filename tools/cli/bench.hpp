@@ -80,9 +80,11 @@ inline Work work_of(const gemma::Model& model, bool two_pass_head) {
   const gemma::Config& config = model.config();
   const gemma::WeightMatrix& head = model.weights().head;
   Work work;
-  // The first pass reads 19 bytes for each 32 weights; what the second reads hardly counts.
+  // What the second pass reads hardly counts.
+  gemma::simd::Sketch sketch;
+  sketch.cols = head.cols;
   const std::uint64_t row_bytes = two_pass_head
-                                      ? head.cols / 32 * 19
+                                      ? sketch.group_bytes() / gemma::simd::kSketchRows
                                       : gemma::quant::row_bytes(head.type, head.cols).value();
   work.bytes = static_cast<double>(head.rows) * static_cast<double>(row_bytes);
   for (const std::string& name : model.source().gguf_names()) {

@@ -46,24 +46,24 @@ HWY_INLINE void block_scores(std::size_t head_dim, const Query* queries, const R
   for (std::size_t j = begin; j < end; ++j) {
     const auto* key = keys[j];
     VF sums[kCount];
-    for (VF& s : sums) s = hn::Zero(d);
+    unroll<kCount>([&](auto n) GEMMA_INLINE_LAMBDA { sums[n] = hn::Zero(d); });
     for_vectors(
         head_dim,
-        [&](std::size_t i) HWY_ATTR {
+        [&](std::size_t i) GEMMA_INLINE_LAMBDA {
           const VF value = load_kv(key + i);
-          for (std::size_t n = 0; n < kCount; ++n) {
+          unroll<kCount>([&](auto n) GEMMA_INLINE_LAMBDA {
             sums[n] = hn::MulAdd(hn::LoadU(d, queries[n].q + i), value, sums[n]);
-          }
+          });
         },
-        [&](std::size_t i, std::size_t rest) HWY_ATTR {
+        [&](std::size_t i, std::size_t rest) GEMMA_INLINE_LAMBDA {
           const VF value = load_kv_n(key + i, rest);
-          for (std::size_t n = 0; n < kCount; ++n) {
+          unroll<kCount>([&](auto n) GEMMA_INLINE_LAMBDA {
             sums[n] = hn::MulAdd(hn::LoadN(d, queries[n].q + i, rest), value, sums[n]);
-          }
+          });
         });
-    for (std::size_t n = 0; n < kCount; ++n) {
+    unroll<kCount>([&](auto n) GEMMA_INLINE_LAMBDA {
       scores[n][j % kKeyBlock] = hn::ReduceSum(d, sums[n]);
-    }
+    });
   }
 }
 
@@ -118,18 +118,18 @@ HWY_INLINE void block_values(std::size_t head_dim, const Query* queries, const R
   const auto column = [&](std::size_t i, const auto& load_value, const auto& load_out,
                           const auto& store_out) HWY_ATTR {
     VF sums[kCount];
-    for (std::size_t n = 0; n < kCount; ++n) {
+    unroll<kCount>([&](auto n) GEMMA_INLINE_LAMBDA {
       // Nothing is read from out before the first block: it may hold anything.
       sums[n] = shrink[n] == 0.0f ? hn::Zero(d)
                                   : hn::Mul(hn::Set(d, shrink[n]), load_out(queries[n].out + i));
-    }
+    });
     for (std::size_t j = begin; j < end; ++j) {
       const VF value = load_value(values[j] + i);
-      for (std::size_t n = 0; n < kCount; ++n) {
+      unroll<kCount>([&](auto n) GEMMA_INLINE_LAMBDA {
         sums[n] = hn::MulAdd(hn::Set(d, weights[n][j % kKeyBlock]), value, sums[n]);
-      }
+      });
     }
-    for (std::size_t n = 0; n < kCount; ++n) store_out(sums[n], queries[n].out + i);
+    unroll<kCount>([&](auto n) GEMMA_INLINE_LAMBDA { store_out(sums[n], queries[n].out + i); });
   };
   for_vectors(
       head_dim,

@@ -11,6 +11,7 @@
 #include "gemma/config.hpp"
 #include "gemma/quant/block32.hpp"
 #include "gemma/quant/matrix.hpp"
+#include "gemma/simd/sketch.hpp"
 
 GEMMA_NAMESPACE_BEGIN
 namespace simd {
@@ -86,28 +87,6 @@ struct LowRankArgs {
   std::size_t out_stride = 0;  ///< floats; at least R
 };
 
-/// Rows of a sketch that lie together.
-inline constexpr std::size_t kSketchRows = 16;
-/// The widest sketch there is, in blocks of 32 columns.
-inline constexpr std::size_t kMostSketchBlocks = 512;
-
-/// A matrix in 4 bits, with a bound of what each row misses: with W the matrix, S what the codes
-/// stand for and B blocks of 32 columns, |(W − S) x| ≤ Σ_B missed_B · ‖x_B‖. Groups of kSketchRows
-/// rows; those behind the last row are zero.
-struct Sketch {
-  std::size_t rows = 0;                 ///< of the matrix
-  std::size_t cols = 0;                 ///< at most 32 · kMostSketchBlocks
-  std::uint8_t* codes = nullptr;        ///< [groups, cols / 32, 4, kSketchRows, 4]: two quads a byte
-  std::uint16_t* scale = nullptr;       ///< [groups, cols / 32, kSketchRows] of bfloat16
-  std::uint8_t* missed = nullptr;       ///< likewise
-  float* missed_scale = nullptr;        ///< [groups, kSketchRows]: what `missed` is multiplied with
-
-  /// Of rows, the last one filled up.
-  std::size_t groups() const { return (rows + kSketchRows - 1) / kSketchRows; }
-  /// Of 32 columns, in all rows of all groups.
-  std::size_t blocks() const { return groups() * (cols / 32) * kSketchRows; }
-};
-
 /// Numbers of the KV cache. q8_0: blocks as those of quant::Q8_0, for heads of whole blocks.
 enum class KvType : std::uint8_t {
   f32,   ///< IEEE 754 binary32
@@ -169,14 +148,18 @@ struct Kernels {
   /// Rows [row_begin, row_end) of the product, for all tokens.
   void (*matmul)(const MatmulArgs& args, std::size_t row_begin, std::size_t row_end,
                  std::uint8_t* scratch);
+  /// `count` rows of the product that lie anywhere, for all tokens.
+  void (*matmul_rows)(const MatmulArgs& args, const std::uint32_t* rows, std::size_t count,
+                      std::uint8_t* scratch);
   /// Adds to outputs [row_begin, row_end) of all tokens, k by k; row_begin a multiple of kLowRankRows.
   void (*add_low_rank)(const LowRankArgs& args, std::size_t row_begin, std::size_t row_end);
   /// Writes a group of rows of a sketch, given as floats [kSketchRows, cols].
   void (*make_sketch)(const float* rows, std::size_t group, const Sketch& sketch);
-  /// Groups [group_begin, group_end) of a sketch times a token: the product with the matrix itself
-  /// differs from out[r] by at most bound[r]. Both are [groups · kSketchRows].
-  void (*multiply_sketch)(const Sketch& sketch, const FineRow& x, std::size_t group_begin,
-                          std::size_t group_end, float* out, float* bound, std::uint8_t* scratch);
+  /// Groups [group_begin, group_end) of a sketch times a token, x [blocks]: the product with the matrix
+  /// itself is about out[r], and at most most[r], which is not a number where nothing is known. Both
+  /// are [groups · kSketchRows].
+  void (*multiply_sketch)(const Sketch& sketch, const SketchedActivations* x, std::size_t group_begin,
+                          std::size_t group_end, float* out, float* most);
   /// Query heads [head_begin, head_end) of queries [token_begin, token_end).
   void (*attention)(const AttentionArgs& args, std::size_t token_begin, std::size_t token_end,
                     std::size_t head_begin, std::size_t head_end, std::uint8_t* scratch);

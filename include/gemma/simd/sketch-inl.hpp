@@ -1,4 +1,4 @@
-// Sketches: matrices in 4 bits with a bound of what that leaves out, laid out for one thing only, to
+// Sketches: matrices in few bits with a bound of what that leaves out, laid out for one thing only, to
 // be multiplied with one token at the speed of memory. Rows lie in lanes, so sums never cross them.
 #if defined(GEMMA_SIMD_SKETCH_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
 #ifdef GEMMA_SIMD_SKETCH_INL_HPP_
@@ -8,10 +8,10 @@
 #endif
 
 #include <cmath>
+#include <limits>
 
-#include "gemma/base/float16.hpp"
 #include "gemma/simd/dot-inl.hpp"
-#include "gemma/simd/kernels.hpp"
+#include "gemma/simd/sketch.hpp"
 #include "gemma/simd/vector-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
@@ -19,190 +19,230 @@ GEMMA_NAMESPACE_BEGIN
 namespace simd {
 namespace HWY_NAMESPACE {
 
-/// A block of 32 floats as 4-bit codes around 8, and the length of what the codes miss.
-struct SketchedBlock {
-  std::uint8_t codes[32];
-  std::uint16_t scale;  ///< bfloat16
-  float missed;
+/// 32 weights on their way to codes of 4 or 8 bits.
+class SketchedBlock {
+ public:
+  float largest;  ///< of their sizes
+  float length;   ///< √Σw²; not finite where a weight is not
 
-  HWY_INLINE explicit SketchedBlock(const float* x) {
+  HWY_INLINE SketchedBlock(const float* w, bool fine)
+      : w_(w), half_(fine ? 128.0f : 8.0f), step_(fine ? kFineStep : kCoarseStep) {
     const DF d;
-    const DI32 di;
-    VF high = hn::Zero(d), low = hn::Zero(d), squares = hn::Zero(d);
-    for (std::size_t i = 0; i < 32; i += kLanes) {
-      const VF v = hn::LoadU(d, x + i);
-      high = hn::Max(high, v);
-      low = hn::Min(low, v);
-      squares = hn::MulAdd(v, v, squares);
-    }
-    // The larger side gets the code 0 = −8, of which the other side has no counterpart.
-    const float top = hn::ReduceMax(d, high), bottom = hn::ReduceMin(d, low);
-    scale = bfloat16_from_float((top > -bottom ? top : bottom) / -8.0f);
-    const float step = bfloat16_to_float(scale);
-    const VF inverse = hn::Set(d, step == 0.0f ? 0.0f : 1.0f / step);
-    VF errors = hn::Zero(d);
-    for (std::size_t i = 0; i < 32; i += kLanes) {
-      const VF v = hn::LoadU(d, x + i);
-      const VI32 q = hn::NearestInt(hn::Mul(v, inverse));
-      const VI32 kept = hn::Min(hn::Max(q, hn::Set(di, -8)), hn::Set(di, 7));
-      const VF error = hn::NegMulAdd(hn::ConvertTo(d, kept), hn::Set(d, step), v);
-      errors = hn::MulAdd(error, error, errors);
-      const hn::Rebind<std::uint8_t, DI32> narrow;
-      hn::StoreU(hn::DemoteTo(narrow, hn::Add(kept, hn::Set(di, 8))), narrow, codes + i);
-    }
-    // More than the rounding of all sums, here and in the exact product, can be.
-    constexpr float kRounding = 1.2e-4f;
-    missed = 1.0001f * std::sqrt(hn::ReduceSum(d, errors)) +
-             kRounding * std::sqrt(hn::ReduceSum(d, squares));
+    VF most = hn::Zero(d), squares = hn::Zero(d);
+    unroll<kVectors>([&](auto v) HWY_ATTR {
+      const VF x = hn::LoadU(d, w_ + v * kLanes);
+      most = hn::Max(most, hn::Abs(x));
+      squares = hn::MulAdd(x, x, squares);
+    });
+    largest = hn::ReduceMax(d, most);
+    length = std::sqrt(hn::ReduceSum(d, squares));
   }
+
+  /// The scale at which no weight is cut off, with the row's factor 1.
+  float whole() const { return largest / (half_ * step_); }
+
+  /// The square of what the activations' length must be multiplied with to bound what codes of this scale
+  /// miss.
+  HWY_INLINE float missed_squared(float scale) const {
+    const DF d;
+    const Codes codes(half_, scale * step_);
+    VF errors = hn::Zero(d);
+    unroll<kVectors>([&](auto v) HWY_ATTR {
+      const VF x = hn::LoadU(d, w_ + v * kLanes);
+      const VF error = codes.error(x, codes.of(x));
+      errors = hn::MulAdd(error, error, errors);
+    });
+    const float error = hn::ReduceSum(d, errors);
+    const float rest = length * (8.0f / half_ / kSketchLength);
+    return (error > rest * rest ? error : rest * rest) / (step_ * step_);
+  }
+
+  /// Codes from 0 on.
+  HWY_INLINE void encode(float scale, std::uint8_t* out) const {
+    const DF d;
+    const Codes codes(half_, scale * step_);
+    unroll<kVectors>([&](auto v) HWY_ATTR {
+      const VF c = hn::Add(codes.of(hn::LoadU(d, w_ + v * kLanes)), hn::Set(d, half_));
+      const hn::Rebind<std::uint8_t, DI32> narrow;
+      hn::StoreU(hn::DemoteTo(narrow, hn::ConvertTo(DI32(), c)), narrow, out + v * kLanes);
+    });
+  }
+
+ private:
+  static constexpr std::size_t kVectors = kSketchBlock / kLanes;
+
+  struct Codes {
+    VF half, step, inverse;
+
+    HWY_INLINE Codes(float half_range, float width)
+        : half(hn::Set(DF(), half_range)), step(hn::Set(DF(), width)),
+          inverse(hn::Set(DF(), width == 0.0f ? 0.0f : 1.0f / width)) {}
+    /// Whole numbers from −half to half − 1, which stand for the middles of steps.
+    HWY_INLINE VF of(VF x) const {
+      const VF below = hn::Floor(hn::Mul(x, inverse));
+      return hn::Min(hn::Max(below, hn::Neg(half)), hn::Sub(half, hn::Set(DF(), 1.0f)));
+    }
+    HWY_INLINE VF error(VF x, VF code) const {
+      return hn::NegMulAdd(hn::Add(code, hn::Set(DF(), 0.5f)), step, x);
+    }
+  };
+
+  const float* w_;
+  float half_;
+  float step_;
 };
+
+/// The scale, of 1 to 255 times `factor`, that misses least over its size: the first that is good enough,
+/// from one on that cuts off a little. `missed` becomes the larger of itself and what it misses.
+HWY_INLINE std::uint8_t choose_scale(const SketchedBlock& block, float factor, float& missed) {
+  constexpr float kGoodEnough = 1.75f;  // the rounding of 32 even numbers is 1.63 steps long
+  const float whole = block.whole() / factor;
+  const float step = (std::max)(1.0f, whole / 64.0f);
+  const float most = (std::min)(255.0f, whole * 1.3f + 1.0f);
+  float best = 1.0f, least = std::numeric_limits<float>::infinity();
+  for (float scale = (std::max)(1.0f, std::ceil(whole * 0.93f)); scale <= most; scale += step) {
+    const float rounded = std::floor(scale);
+    const float size = rounded * factor;
+    const float here = block.missed_squared(size);
+    if (!(here < least * (size * size))) continue;
+    least = here / (size * size);
+    best = rounded;
+    if (least <= kGoodEnough * kGoodEnough) break;
+  }
+  missed = (std::max)(missed, std::sqrt(least));
+  return static_cast<std::uint8_t>(best);
+}
 
 /// Rows [group · kSketchRows, …) of the sketch, from floats [kSketchRows, cols].
 inline HWY_NOINLINE void make_sketch(const float* rows, std::size_t group, const Sketch& sketch) {
-  const std::size_t blocks = sketch.cols / 32;
-  float* missed = sketch.missed_scale + group * kSketchRows;
+  const std::size_t blocks = sketch.blocks(), fine_blocks = sketch.fine_blocks();
+  std::uint8_t* const data = sketch.data + group * sketch.group_bytes();
+  std::uint8_t* const scales = data + sketch.planes() * kSketchPlane;
   for (std::size_t r = 0; r < kSketchRows; ++r) {
-    float largest = 0.0f;
-    float lengths[kMostSketchBlocks];
+    const auto block_of = [&](std::size_t b) {
+      return SketchedBlock(rows + r * sketch.cols + kSketchBlock * b, b < fine_blocks);
+    };
+    float whole = 0.0f, length = 0.0f;
     for (std::size_t b = 0; b < blocks; ++b) {
-      const SketchedBlock block(rows + r * sketch.cols + 32 * b);
-      const std::size_t at = (group * blocks + b) * kSketchRows;
-      for (std::size_t i = 0; i < 16; ++i) {  // quads of columns k and k + 4 share bytes
-        sketch.codes[at * 16 + i / 4 * 4 * kSketchRows + r * 4 + i % 4] =
-            static_cast<std::uint8_t>(block.codes[i] | block.codes[16 + i] << 4);
+      const SketchedBlock block = block_of(b);
+      whole = (std::max)(whole, block.whole());
+      length += block.length;
+    }
+    constexpr float kLargestWhole = 195.0f;  // leaves larger scales to choose from
+    // So small that squares would vanish, or no numbers at all: nothing is known of this row.
+    const bool known = std::isfinite(length) && (whole == 0.0f || whole > 1e-12f);
+    const float factor = known ? whole / kLargestWhole : 0.0f;
+    float missed = 0.0f;
+    for (std::size_t b = 0; b < blocks; ++b) {
+      const SketchedBlock block = block_of(b);
+      const bool empty = factor == 0.0f || block.largest == 0.0f;
+      const std::uint8_t scale = empty ? 0 : choose_scale(block, factor, missed);
+      scales[b * kSketchRows + r] = scale;
+      std::uint8_t codes[kSketchBlock] = {};
+      if (!empty) block.encode(scale * factor, codes);
+      const auto store = [&](std::size_t plane, unsigned shift) {
+        for (std::size_t i = 0; i < kSketchBlock / 2; ++i) {
+          const unsigned first = codes[i] >> shift & 15, second = codes[16 + i] >> shift & 15;
+          data[plane * kSketchPlane + i / 4 * 4 * kSketchRows + r * 4 + i % 4] =
+              static_cast<std::uint8_t>(first | second << 4);
+        }
+      };
+      if (b < fine_blocks) {
+        store(2 * b, 4);
+        store(2 * b + 1, 0);
+      } else {
+        store(fine_blocks + b, 0);
       }
-      sketch.scale[at + r] = block.scale;
-      lengths[b] = block.missed;
-      largest = largest < block.missed || !(block.missed == block.missed) ? block.missed : largest;
     }
-    missed[r] = largest / 255.0f;
-    for (std::size_t b = 0; b < blocks; ++b) {
-      const float part = largest > 0.0f ? std::ceil(lengths[b] / largest * 255.0f) : 0.0f;
-      sketch.missed[(group * blocks + b) * kSketchRows + r] =
-          static_cast<std::uint8_t>(part < 255.0f ? part : 255.0f);
-    }
+    sketch.factor[group * kSketchRows + r] = factor;
+    sketch.missed[group * kSketchRows + r] =
+        known ? 1.0001f * missed * factor : std::numeric_limits<float>::quiet_NaN();
   }
 }
 
-/// One token's activations as the sketch wants them.
-struct SketchInput {
-  const std::int8_t* high;  ///< [cols]: q = 256 high + low
-  const std::int8_t* low;
-  std::int32_t* start;      ///< [cols / 32]: −8 Σq
-  float* length;            ///< [cols / 32]: √Σx²
-
-  HWY_INLINE SketchInput(const FineRow& x, std::size_t cols, std::uint8_t* scratch) {
-    start = reinterpret_cast<std::int32_t*>(scratch);
-    length = reinterpret_cast<float*>(start + kMostSketchBlocks);
-    if constexpr (kHasQuads) {
-      high = x.q;
-      low = x.q + cols;
-    } else {
-      const std::int16_t* q = reinterpret_cast<const std::int16_t*>(x.q);
-      std::int8_t* bytes = reinterpret_cast<std::int8_t*>(length + kMostSketchBlocks);
-      for (std::size_t i = 0; i < cols; ++i) {
-        const int rounded = (q[i] + 128) >> 8;
-        bytes[i] = static_cast<std::int8_t>(rounded);
-        bytes[cols + i] = static_cast<std::int8_t>(q[i] - 256 * rounded);
-      }
-      high = bytes;
-      low = bytes + cols;
-    }
-    for (std::size_t b = 0; b < cols / 32; ++b) {
-      std::int32_t sum = 0;
-      double squares = 0.0;
-      for (std::size_t i = 32 * b; i < 32 * (b + 1); ++i) {
-        const std::int32_t q = 256 * high[i] + low[i];
-        sum += q;
-        squares += static_cast<double>(q) * q;
-      }
-      start[b] = -8 * sum;
-      length[b] = static_cast<float>(std::sqrt(squares)) * x.scale[b];
-    }
-  }
-};
-
-/// Σ of the products of a block's codes with the activations from column `col` on, for the lanes of
-/// vector v of the group's rows.
-HWY_INLINE VI32 sketched_products(const std::uint8_t* codes, const SketchInput& x, std::size_t col) {
+/// Σ of the products of a plane's nibbles with 32 activations, for the lanes of a vector of rows.
+HWY_INLINE VI32 nibble_products(const std::uint8_t* plane, const std::int8_t* x) {
   const DU8 d;
-  const VU8 nibble = hn::Set(d, 15);
   const DI32 di;
+  const VU8 nibble = hn::Set(d, 15);
   if constexpr (kHasQuads) {
-    VI32 coarse = hn::Zero(di), fine = hn::Zero(di);
+    VI32 even = hn::Zero(di), odd = hn::Zero(di);
     unroll<4>([&](auto k) HWY_ATTR {
-      const VU8 both = hn::LoadU(d, codes + k * 4 * kSketchRows);
-      const VU8 first = hn::And(both, nibble);
-      const VU8 second = hn::ShiftRight<4>(both);
-      coarse = add_quads(first, broadcast_quad(x.high + col + 4 * k), coarse);
-      fine = add_quads(first, broadcast_quad(x.low + col + 4 * k), fine);
-      coarse = add_quads(second, broadcast_quad(x.high + col + 16 + 4 * k), coarse);
-      fine = add_quads(second, broadcast_quad(x.low + col + 16 + 4 * k), fine);
+      const VU8 both = hn::LoadU(d, plane + k * 4 * kSketchRows);
+      even = add_quads(hn::And(both, nibble), broadcast_quad(x + 4 * k), even);
+      odd = add_quads(hn::ShiftRight<4>(both), broadcast_quad(x + 16 + 4 * k), odd);
     });
-    return hn::Add(hn::ShiftLeft<8>(coarse), fine);
+    return hn::Add(even, odd);
   } else {
     const DI16 d16;  // 8 sums of two products of at most 15 · 128 fit
-    VI16 coarse = hn::Zero(d16), fine = hn::Zero(d16);
-    const auto add = [&](VU8 c, const std::int8_t* q, VI16& sum) HWY_ATTR {
-      sum = hn::Add(sum, hn::SatWidenMulPairwiseAdd(d16, c, broadcast_quad(q)));
-    };
+    VI16 sum = hn::Zero(d16);
     unroll<4>([&](auto k) HWY_ATTR {
-      const VU8 both = hn::LoadU(d, codes + k * 4 * kSketchRows);
+      const VU8 both = hn::LoadU(d, plane + k * 4 * kSketchRows);
       const VU8 first = hn::And(both, nibble);
       const VU8 second = hn::ShiftRight<4>(both);
-      add(first, x.high + col + 4 * k, coarse);
-      add(first, x.low + col + 4 * k, fine);
-      add(second, x.high + col + 16 + 4 * k, coarse);
-      add(second, x.low + col + 16 + 4 * k, fine);
+      sum = hn::Add(sum, hn::SatWidenMulPairwiseAdd(d16, first, broadcast_quad(x + 4 * k)));
+      sum = hn::Add(sum, hn::SatWidenMulPairwiseAdd(d16, second, broadcast_quad(x + 16 + 4 * k)));
     });
-    return hn::Add(hn::WidenMulPairwiseAdd(di, coarse, hn::Set(d16, 256)),
-                   hn::WidenMulPairwiseAdd(di, fine, hn::Set(d16, 1)));
+    return hn::WidenMulPairwiseAdd(di, sum, hn::Set(d16, 1));
   }
 }
 
-/// How far ahead of their use codes are asked for.
+/// How far ahead of their use bytes are asked for.
 inline constexpr std::size_t kSketchPrefetchBytes = 4096;
 
-/// Groups [begin, end) of rows times one token: out[r], which the exact product differs from by at
-/// most bound[r].
-inline HWY_NOINLINE void multiply_sketch(const Sketch& sketch, const FineRow& activations,
-                                         std::size_t begin, std::size_t end, float* out,
-                                         float* bound, std::uint8_t* scratch) {
+/// Groups [begin, end) of rows times one token, `x` of sketch.blocks(): the exact product is about out[r],
+/// and at most most[r], which is not a number where nothing is known.
+inline HWY_NOINLINE void multiply_sketch(const Sketch& sketch, const SketchedActivations* x,
+                                         std::size_t begin, std::size_t end, float* out, float* most) {
   constexpr std::size_t kVectors = kSketchRows / kLanes;
   const DF d;
   const DI32 di;
-  const hn::Rebind<hwy::bfloat16_t, DF> bf16;
   const hn::Rebind<std::uint8_t, DI32> bytes;
-  const std::size_t blocks = sketch.cols / 32;
-  const SketchInput x(activations, sketch.cols, scratch);
+  const std::size_t blocks = sketch.blocks(), fine_blocks = sketch.fine_blocks();
+  const std::size_t group_bytes = sketch.group_bytes();
   for (std::size_t group = begin; group < end; ++group) {
+    const std::uint8_t* const data = sketch.data + group * group_bytes;
+    const std::uint8_t* scales = data + sketch.planes() * kSketchPlane;
+    const auto prefetch = [&](const std::uint8_t* from, std::size_t count) {
+      for (std::size_t i = 0; i < count; i += 64) hwy::Prefetch(from + kSketchPrefetchBytes + i);
+    };
     VF sums[kVectors], bounds[kVectors];
     unroll<kVectors>([&](auto v) HWY_ATTR { sums[v] = bounds[v] = hn::Zero(d); });
-    for (std::size_t b = 0; b < blocks; ++b) {
-      const std::size_t at = (group * blocks + b) * kSketchRows;
-      // The scales of a block are an eighth of its codes, the missed lengths a sixteenth.
-      const std::uint8_t* codes = sketch.codes + at * 16;
-      const auto* scales = reinterpret_cast<const std::uint8_t*>(sketch.scale + at);
-      for (std::size_t i = 0; i < kSketchRows * 16; i += 64) hwy::Prefetch(codes + kSketchPrefetchBytes + i);
-      hwy::Prefetch(scales + kSketchPrefetchBytes / 8);
-      hwy::Prefetch(sketch.missed + at + kSketchPrefetchBytes / 16);
-      const VF x_scale = hn::Set(d, activations.scale[b]);
-      const VF x_length = hn::Set(d, x.length[b]);
+    const auto add = [&](auto v, VI32 products, const SketchedActivations& a) GEMMA_INLINE_LAMBDA {
+      const VI32 narrow = hn::PromoteTo(di, hn::LoadU(bytes, scales + v * kLanes));
+      const VF scale = hn::ConvertTo(d, narrow);
+      const VF value = hn::MulAdd(hn::ConvertTo(d, products), hn::Set(d, a.scale), hn::Set(d, a.start));
+      sums[v] = hn::MulAdd(value, scale, sums[v]);
+      bounds[v] = hn::MulAdd(scale, hn::Set(d, a.length), bounds[v]);
+    };
+    const std::uint8_t* plane = data;
+    for (std::size_t b = 0; b < fine_blocks; ++b) {
+      prefetch(plane, 2 * kSketchPlane);
       unroll<kVectors>([&](auto v) HWY_ATTR {
-        const VI32 products = sketched_products(codes + v * kBytes, x, 32 * b);
-        const VF value = hn::ConvertTo(d, hn::Add(products, hn::Set(di, x.start[b])));
-        const auto narrow = hn::LoadU(
-            bf16, reinterpret_cast<const hwy::bfloat16_t*>(sketch.scale + at + v * kLanes));
-        sums[v] = hn::MulAdd(hn::Mul(value, x_scale), hn::PromoteTo(d, narrow), sums[v]);
-        const VI32 missed = hn::PromoteTo(di, hn::LoadU(bytes, sketch.missed + at + v * kLanes));
-        bounds[v] = hn::MulAdd(hn::ConvertTo(d, missed), x_length, bounds[v]);
+        const std::uint8_t* high = plane + v * kBytes;
+        const auto products = [&](const std::int8_t* q) HWY_ATTR {
+          return hn::Add(hn::ShiftLeft<4>(nibble_products(high, q)),
+                         nibble_products(high + kSketchPlane, q));
+        };
+        add(v, hn::Add(hn::ShiftLeft<8>(products(x[b].high)), products(x[b].low)), x[b]);
       });
+      plane += 2 * kSketchPlane;
+      scales += kSketchRows;
     }
+    for (std::size_t b = fine_blocks; b < blocks; ++b) {
+      prefetch(plane, kSketchPlane);
+      unroll<kVectors>([&](auto v) HWY_ATTR {
+        add(v, nibble_products(plane + v * kBytes, x[b].high), x[b]);
+      });
+      plane += kSketchPlane;
+      scales += kSketchRows;
+    }
+    prefetch(plane, blocks * kSketchRows);
     unroll<kVectors>([&](auto v) HWY_ATTR {
       const std::size_t row = group * kSketchRows + v * kLanes;
-      hn::StoreU(sums[v], d, out + row);
-      const VF factor = hn::LoadU(d, sketch.missed_scale + row);
-      hn::StoreU(hn::Mul(bounds[v], factor), d, bound + row);
+      const VF value = hn::Mul(sums[v], hn::LoadU(d, sketch.factor + row));
+      hn::StoreU(value, d, out + row);
+      hn::StoreU(hn::MulAdd(bounds[v], hn::LoadU(d, sketch.missed + row), value), d, most + row);
     });
   }
 }

@@ -61,12 +61,27 @@ inline HWY_NOINLINE void matmul(const MatmulArgs& a, std::size_t row_begin, std:
   if (a.weights.row_scale != nullptr) apply_row_scales(a, row_begin, row_end);
 }
 
+/// Each row is asked for while those before it are computed.
+inline void matmul_rows(const MatmulArgs& a, const std::uint32_t* rows, std::size_t count,
+                        std::uint8_t* scratch) {
+  const std::size_t bytes = a.weights.row_bytes;
+  const std::size_t ahead = 4096 / (bytes + 1) + 1;
+  for (std::size_t i = 0; i < count + ahead; ++i) {
+    if (i < count) {
+      const std::uint8_t* row = a.weights.row(rows[i]);
+      for (std::size_t k = 0; k < bytes; k += 64) hwy::Prefetch(row + k);
+    }
+    if (i >= ahead) matmul(a, rows[i - ahead], rows[i - ahead] + 1, scratch);
+  }
+}
+
 inline Kernels make_table() {
   Kernels table{};
   table.target = hwy::TargetName(HWY_TARGET);
   table.quantize_coarse = &quantize_coarse;
   table.quantize_fine = &quantize_fine;
   table.matmul = &matmul;
+  table.matmul_rows = &matmul_rows;
   table.add_low_rank = &add_low_rank;
   table.make_sketch = &make_sketch;
   table.multiply_sketch = &multiply_sketch;

@@ -25,7 +25,7 @@ class CpuRunner final : public Runner {
     std::unique_ptr<CpuRunner> runner(new CpuRunner(config, weights, options, std::move(ops)));
     GEMMA_TRY(runner->allocate());
     runner->ops_.page(weights);
-    if (options.two_pass_head) GEMMA_TRY(runner->ops_.make_two_pass_head(weights.head));
+    if (options.two_pass_head && weights.head) GEMMA_TRY(runner->make_two_pass_head());
     return std::unique_ptr<Runner>(std::move(runner));
   }
 
@@ -86,6 +86,26 @@ class CpuRunner final : public Runner {
     buffer = array.data();
     storage_.push_back(std::move(array));
     return {};
+  }
+
+  /// Tokens from all over the vocabulary show where hidden states are large, which is much the same
+  /// for any text.
+  Status make_two_pass_head() {
+    const std::size_t count = (std::min)({std::size_t{32}, options_.batch, options_.context});
+    std::vector<TokenId> ids(count);
+    for (std::size_t i = 0; i < count; ++i) {
+      ids[i] = static_cast<TokenId>((2 * i + 1) * config_.vocab_size / (2 * count));
+    }
+    std::vector<double> energy(config_.width);
+    Outputs outputs;
+    outputs.hidden = [&](std::size_t, Span<const float> h) {
+      double sum = 0.0;
+      for (const float x : h) sum += double{x} * double{x};
+      for (std::size_t i = 0; i < h.size(); ++i) energy[i] += double{h[i]} * double{h[i]} / sum;
+    };
+    GEMMA_TRY(forward(ids, outputs));
+    reset();
+    return ops_.make_two_pass_head(weights_.head, energy);
   }
 
   /// b.h ← final norm of `count` rows of the residual stream.

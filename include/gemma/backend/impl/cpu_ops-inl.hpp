@@ -197,16 +197,19 @@ class CpuOps {
     return low_rank_.set(std::move(table), batch);
   }
 
-  Status make_two_pass_head(const WeightMatrix& w) { return two_pass_head_.create(w, *pool_); }
+  /// `energy` [D] as TwoPassHead::create() wants it.
+  Status make_two_pass_head(const WeightMatrix& w, Span<const double> energy) {
+    return two_pass_head_.create(w, energy, *pool_);
+  }
 
   /// logits [rows, V] of normed hidden states h [rows, D]; `top` as in Outputs.
   void head(const float* h, const WeightMatrix& w, std::size_t rows, std::size_t top,
             float* logits) {
     CpuProduct product = make_product(w, logits);
-    const bool two_pass = two_pass_head_.usable() && product.added.empty();
-    if (top > 0 && top < w.rows && rows == 1 && two_pass) {
+    const bool few = top > 0 && top < w.rows && rows == 1 && product.added.empty();
+    if (few && two_pass_head_.worth_trying()) {
       product.x = prepare(h, &product, 1, 1, /*quantised=*/true);
-      two_pass_head_.multiply(product, top, *pool_, scratch_.data(), config_->final_softcap);
+      two_pass_head_.multiply(product, h, top, *pool_, scratch_.data(), config_->final_softcap);
       return;
     }
     pager_.enter(config_->layers.size());
