@@ -24,12 +24,12 @@ namespace detail {
 class TwoPassHead {
  public:
   /// Memory of the copy and of both passes.
-  static std::uint64_t bytes(std::uint64_t rows, std::uint64_t cols) {
+  static std::uint64_t bytes(std::size_t rows, std::size_t cols) {
     simd::Sketch sketch;
     sketch.rows = rows;
     sketch.cols = cols;
-    const std::uint64_t padded = sketch.groups() * simd::kSketchRows;
-    return sketch.groups() * sketch.group_bytes() + padded * 4 * sizeof(float);
+    const std::uint64_t groups = sketch.groups();
+    return groups * (sketch.group_bytes() + simd::kSketchRows * 4 * sizeof(float));
   }
 
   /// Makes the copy. `energy` [D] is how large hidden states are in each column: those where they are
