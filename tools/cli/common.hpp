@@ -298,7 +298,7 @@ struct EngineOptions {
     app.add_flag("--two-pass-head", two_pass_head,
                  "find the likeliest tokens in a 4-bit copy of the output head first: the same "
                  "answers, faster on small models, 0.6 bytes of memory more per weight of the head, and "
-                 "up to a second more to start");
+                 "a second or two more to start");
   }
   void add_model(CLI::App& app) {
     app.add_option("MODEL", model, "a GGUF file, a file of MediaPipe (.bin, .task) or LiteRT-LM (.litertlm), or a Hugging "

@@ -28,7 +28,7 @@ struct CpuOptions {
   std::size_t threads = 0;                   ///< 0: as many as the machine runs at once
   simd::KvType kv_type = simd::KvType::f16;  ///< how the KV cache holds its numbers
   /// Finds the largest logits in two passes (see two_pass_head-inl.hpp): the same answer, for about
-  /// 0.6 bytes of memory per weight of the head, and a second for each 300 million of them to start.
+  /// 0.6 bytes of memory per weight of the head, and a second or two to start.
   bool two_pass_head = false;
   WeightPaging paging = {};  ///< not together with two_pass_head
 };

@@ -23,13 +23,16 @@ inline constexpr std::size_t kSketchPlane = kSketchRows * kSketchBlock / 2;
 inline constexpr float kCoarseStep = 1.0f;
 /// A step of 8-bit codes.
 inline constexpr float kFineStep = 0.25f;
-/// A block of weights is at most so many steps of 4 bits long, over what its codes miss.
+/// How much longer a block of weights may be than what its 4-bit codes miss (16 times that for 8 bits), so
+/// that one number bounds both what the weights' codes and what the activations' rounding leave out.
 inline constexpr float kSketchLength = 14.0f;
 
 /// A matrix in few bits, with a bound of what that misses. With S what the codes stand for and B the
 /// blocks of columns, |(W − S) x| ≤ missed · Σ_B scale_B · length_B(x). The first blocks have codes of 8
 /// bits, for the columns where activations are large; the others of 4. A code c stands for
-/// (c − middle) · step · scale_B · factor. Groups of kSketchRows rows; those behind the last row are zero.
+/// (c − middle) · step · scale_B · factor. With x̂ what x is rounded to, length_B(x) is step · (‖x̂_B‖ +
+/// kSketchLength · ‖x_B − x̂_B‖), in the first blocks with 16 kSketchLength, and a little for rounding.
+/// Groups of kSketchRows rows; those behind the last row are zero.
 struct Sketch {
   std::size_t rows = 0;           ///< of the matrix
   std::size_t cols = 0;           ///< whole blocks

@@ -3,6 +3,7 @@
 #define GEMMA_BACKEND_IMPL_CPU_INL_HPP_
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 #include <vector>
 
@@ -101,6 +102,7 @@ class CpuRunner final : public Runner {
     outputs.hidden = [&](std::size_t, Span<const float> h) {
       double sum = 0.0;
       for (const float x : h) sum += double{x} * double{x};
+      if (!(sum > 0.0) || !std::isfinite(sum)) return;  // of weights that are not numbers
       for (std::size_t i = 0; i < h.size(); ++i) energy[i] += double{h[i]} * double{h[i]} / sum;
     };
     GEMMA_TRY(forward(ids, outputs));

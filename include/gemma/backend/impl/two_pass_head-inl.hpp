@@ -164,7 +164,7 @@ class TwoPassHead {
   }
 
   /// Writes those of rows [begin, end), at most kRows, whose numbers may reach `reach`; returns how many
-  /// there are.
+  /// there are. `begin` is a multiple of simd::kSketchRows, which the numbers are filled up to.
   static std::size_t find_rows(const float* numbers, std::size_t begin, std::size_t end, float reach,
                                std::uint32_t* found) {
     constexpr std::size_t kStep = simd::kSketchRows;
@@ -196,16 +196,15 @@ class TwoPassHead {
     const auto larger = [logits](std::uint32_t a, std::uint32_t b) { return logits[a] > logits[b]; };
     std::make_heap(best_.begin(), best_.end(), larger);
     std::uint32_t found[kRows];
-    for (std::size_t row = count; row < sketch_.rows;) {
-      const std::size_t end = (std::min)(row / kRows * kRows + kRows, sketch_.rows);
+    for (std::size_t row = 0; row < sketch_.rows; row += kRows) {
+      const std::size_t end = (std::min)(row + kRows, sketch_.rows);
       const std::size_t these = find_rows(logits, row, end, logits[best_.front()], found);
       for (std::size_t i = 0; i < these; ++i) {
-        if (!larger(found[i], best_.front())) continue;
+        if (found[i] < count || !larger(found[i], best_.front())) continue;
         std::pop_heap(best_.begin(), best_.end(), larger);
         best_.back() = found[i];
         std::push_heap(best_.begin(), best_.end(), larger);
       }
-      row = end;
     }
     return best_;
   }
