@@ -16,9 +16,8 @@ GEMMA_NAMESPACE_BEGIN
 namespace simd {
 namespace HWY_NAMESPACE {
 
-/// Tokens of a register tile: with two vectors of rows, integer and float sums stay in registers.
-template <class Traits>
-inline constexpr std::size_t kTileTokens = kBytes == 64 ? 6 : kHasPairs && Traits::kBits > 4 ? 2 : 4;
+/// Tokens of a register tile: with two vectors of rows, sums of products stay in registers.
+inline constexpr std::size_t kTileTokens = kBytes == 64 ? 6 : kHasPairs ? 3 : 4;
 
 /// The activations of a tile, from the panel's first column on, and where its results go: to rows
 /// [kPanelRows] of floats.
@@ -71,25 +70,22 @@ HWY_INLINE void add_group_by_pairs(const std::uint8_t* codes, const Tile& tile, 
   for (std::size_t plane = 0; plane < Traits::kPlanes; ++plane) {
     const VI16 weight = hn::Set(d16, plane == 0 ? 1 : 16);
     for (std::size_t begin = 0; begin < Traits::kGroup / 4; begin += kQuads) {
-      VI16 narrow[kTokens][2];
-      HWY_UNROLL(8)
+      VI16 narrow[2 * kTokens];
+      unroll<2 * kTokens>([&](auto i) GEMMA_INLINE_LAMBDA { narrow[i] = hn::Zero(d16); });
+      HWY_UNROLL(2)  // with more GCC makes all products before it adds any, and runs out of registers
       for (std::size_t quad = begin; quad < begin + kQuads; ++quad) {
         const std::uint8_t* at = codes + plane * Panel::kPlaneBytes + quad * kPanelRows * 4;
         const VU8 low = hn::LoadU(d, at);
         const VU8 high = hn::LoadU(d, at + kBytes);
-        unroll<kTokens>([&](auto t) HWY_ATTR {
+        unroll<kTokens>([&](auto t) GEMMA_INLINE_LAMBDA {
           const VI8 x = broadcast_quad(tile.q[t] + first + 4 * quad);
-          const VI16 a = hn::SatWidenMulPairwiseAdd(d16, low, x);
-          const VI16 b = hn::SatWidenMulPairwiseAdd(d16, high, x);
-          narrow[t][0] = quad == begin ? a : hn::Add(narrow[t][0], a);
-          narrow[t][1] = quad == begin ? b : hn::Add(narrow[t][1], b);
+          narrow[2 * t] = hn::Add(narrow[2 * t], hn::SatWidenMulPairwiseAdd(d16, low, x));
+          narrow[2 * t + 1] = hn::Add(narrow[2 * t + 1], hn::SatWidenMulPairwiseAdd(d16, high, x));
         });
       }
-      unroll<kTokens>([&](auto t) HWY_ATTR {
-        for (std::size_t half = 0; half < 2; ++half) {
-          sums[t][half] = hn::Add(sums[t][half],
-                                  hn::WidenMulPairwiseAdd(di, narrow[t][half], weight));
-        }
+      unroll<kTokens>([&](auto t) GEMMA_INLINE_LAMBDA {
+        sums[t][0] = hn::Add(sums[t][0], hn::WidenMulPairwiseAdd(di, narrow[2 * t], weight));
+        sums[t][1] = hn::Add(sums[t][1], hn::WidenMulPairwiseAdd(di, narrow[2 * t + 1], weight));
       });
     }
   }
@@ -148,48 +144,40 @@ inline HWY_NOINLINE void multiply_tile(const Panel& panel, std::size_t cols, con
 template <class Traits>
 HWY_INLINE void multiply_tokens(const Panel& panel, std::size_t cols, const Tile& tile,
                                 std::size_t tokens, bool fresh) {
-  constexpr std::size_t kTokens = kTileTokens<Traits>;
-  if (kTokens > 4 && tokens > 4) {
-    multiply_tile<Traits, kTokens>(panel, cols, tile, fresh);
-  } else if (kTokens > 2 && tokens > 2) {
-    multiply_tile<Traits, HWY_MIN(kTokens, std::size_t{4})>(panel, cols, tile, fresh);
+  if (tokens > 4) {
+    multiply_tile<Traits, kTileTokens>(panel, cols, tile, fresh);
+  } else if (tokens > 2) {
+    multiply_tile<Traits, HWY_MIN(kTileTokens, std::size_t{4})>(panel, cols, tile, fresh);
   } else {
     multiply_tile<Traits, 2>(panel, cols, tile, fresh);
   }
 }
 
-/// Columns [col, col + cols) of a panel for all tokens. `next_bytes` at `next` are asked for with the first
-/// tiles, a few with each group of columns.
+/// Columns [col, col + cols) of a panel for `tokens` tokens from first_token on. `next_bytes` at `next` are
+/// asked for with the first tiles, a few with each group of columns.
 template <class Traits>
-inline HWY_NOINLINE void multiply_panel(const MatmulArgs& a, const Panel& panel, std::size_t row,
-                                        std::size_t rows, std::size_t col, std::size_t cols,
+inline HWY_NOINLINE void multiply_panel(const MatmulArgs& a, const Panel& panel, std::size_t first_token,
+                                        std::size_t tokens, std::size_t col, std::size_t cols,
                                         const std::uint8_t* next, std::size_t next_bytes) {
   const std::size_t all_cols = a.weights.cols;
   const std::size_t groups = cols / Traits::kGroup;
-  const std::size_t all_tiles = (a.x.tokens + kTileTokens<Traits> - 1) / kTileTokens<Traits>;
-  const std::size_t tiles = HWY_MIN(all_tiles, std::size_t{3});
+  const std::size_t tiles = HWY_MIN((tokens + kTileTokens - 1) / kTileTokens, std::size_t{3});
   const std::size_t lines = (next_bytes / 64 + tiles * groups - 1) / (tiles * groups);
-  for (std::size_t token = 0; token < a.x.tokens; token += kTileTokens<Traits>) {
-    const std::size_t tokens = HWY_MIN(kTileTokens<Traits>, a.x.tokens - token);
-    // What is missing of a tile goes to rows that nobody reads; so do panels with missing rows.
-    alignas(64) float spare[Tile::kMost][kPanelRows];
+  for (std::size_t token = 0; token < tokens; token += kTileTokens) {
+    const std::size_t there = HWY_MIN(kTileTokens, tokens - token);
+    // What is missing of a tile goes to a row that nobody reads.
+    alignas(64) float spare[kPanelRows];
     Tile tile;
     tile.next = next;
-    tile.next_lines = token < tiles * kTileTokens<Traits> ? lines : 0;
+    tile.next_lines = token < tiles * kTileTokens ? lines : 0;
     next += 64 * tile.next_lines * groups;
-    for (std::size_t t = 0; t < kTileTokens<Traits>; ++t) {
-      const std::size_t own = token + HWY_MIN(t, tokens - 1);
+    for (std::size_t t = 0; t < kTileTokens; ++t) {
+      const std::size_t own = first_token + token + HWY_MIN(t, there - 1);
       tile.q[t] = a.x.coarse_rows.q + own * all_cols + col;
       tile.groups[t] = a.x.coarse_rows.groups + (own * all_cols + col) / kActivationGroup;
-      tile.out[t] = t < tokens && rows == kPanelRows ? a.out + own * a.out_stride + row : spare[t];
-      if (tile.out[t] == spare[t] && col > 0) {
-        std::memcpy(spare[t], a.out + own * a.out_stride + row, rows * sizeof(float));
-      }
+      tile.out[t] = t < there ? panel.sums + (token + t) * kPanelRows : spare;
     }
-    multiply_tokens<Traits>(panel, cols, tile, tokens, col == 0);
-    for (std::size_t t = 0; t < tokens && rows < kPanelRows; ++t) {
-      std::memcpy(a.out + (token + t) * a.out_stride + row, spare[t], rows * sizeof(float));
-    }
+    multiply_tokens<Traits>(panel, cols, tile, there, col == 0);
   }
 }
 
@@ -209,21 +197,27 @@ HWY_INLINE void fill(const WeightMatrix& w, std::size_t row, std::size_t rows, s
 }
 
 /// Panel by panel along some rows, then along the next: so weights are read nearly in the order in which
-/// they lie in memory, and results stay in cache while columns are added.
+/// they lie in memory, and sums stay in cache while columns are added.
 template <class Format>
 inline HWY_NOINLINE void quantized_matmul(const MatmulArgs& a, std::size_t row_begin,
                                           std::size_t row_end, std::uint8_t* scratch) {
   Panel panel(scratch);
   const std::size_t all_cols = a.weights.cols;
-  for (std::size_t row = row_begin; row < row_end; row += kPanelRows) {
-    const std::size_t rows = HWY_MIN(kPanelRows, row_end - row);
-    for (std::size_t col = 0; col < all_cols; col += kPanelCols) {
-      const std::size_t cols = HWY_MIN(kPanelCols, all_cols - col);
-      fill<Format>(a.weights, row, rows, col, cols, panel);
-      const std::size_t offset = col / Format::kBlockElements * Format::kBlockBytes;
-      const std::size_t bytes = cols / Format::kBlockElements * Format::kBlockBytes;
-      multiply_panel<PanelTraitsOf<Format>>(a, panel, row, rows, col, cols,
-                                            next_panel(a.weights, row, offset), kPanelRows * bytes);
+  for (std::size_t token = 0; token < a.x.tokens; token += kPanelTokens) {
+    const std::size_t tokens = HWY_MIN(kPanelTokens, a.x.tokens - token);
+    for (std::size_t row = row_begin; row < row_end; row += kPanelRows) {
+      const std::size_t rows = HWY_MIN(kPanelRows, row_end - row);
+      for (std::size_t col = 0; col < all_cols; col += kPanelCols) {
+        const std::size_t cols = HWY_MIN(kPanelCols, all_cols - col);
+        fill<Format>(a.weights, row, rows, col, cols, panel);
+        const std::size_t offset = col / Format::kBlockElements * Format::kBlockBytes;
+        const std::size_t bytes = cols / Format::kBlockElements * Format::kBlockBytes;
+        multiply_panel<PanelTraitsOf<Format>>(a, panel, token, tokens, col, cols,
+                                              next_panel(a.weights, row, offset), kPanelRows * bytes);
+      }
+      for (std::size_t t = 0; t < tokens; ++t) {
+        std::memcpy(a.out + (token + t) * a.out_stride + row, panel.sums + t * kPanelRows, rows * sizeof(float));
+      }
     }
   }
 }

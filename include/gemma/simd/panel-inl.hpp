@@ -19,6 +19,8 @@ namespace HWY_NAMESPACE {
 
 inline constexpr std::size_t kPanelRows = 2 * kLanes;
 inline constexpr std::size_t kPanelCols = 512;
+/// Tokens whose sums are kept while they meet the panels of some rows; more take turns.
+inline constexpr std::size_t kPanelTokens = 1024;
 
 /// Whether the next weights are asked for while tokens meet a panel. With wide vectors a panel is filled too
 /// quickly: loads would have to wait behind the prefetches.
@@ -39,7 +41,8 @@ template <class Format>
 using PanelTraitsOf =
     PanelTraits<Format::kGroup, Format::kHasMin, kHasPairs ? Codes<Format>::kBits : 8>;
 
-/// kPanelRows × kPanelCols weights.
+/// kPanelRows × kPanelCols weights, and the sums of their rows: beside each other, since in the results tokens
+/// lie pages apart.
 struct Panel {
   static constexpr std::size_t kPlaneBytes = kPanelRows * kPanelCols;
   static constexpr std::size_t kScales = kPanelRows * kPanelCols / 16;
@@ -48,6 +51,7 @@ struct Panel {
   float* scale;         ///< [cols / kGroup, kPanelRows]
   float* minimum;       ///< likewise
   std::uint8_t* rows;   ///< [kPanelRows, 256]: a span before it is transposed
+  float* sums;          ///< [kPanelTokens, kPanelRows]
   int offset;           ///< the codes are so much too large
 
   explicit Panel(std::uint8_t* scratch) {
@@ -55,8 +59,10 @@ struct Panel {
     scale = reinterpret_cast<float*>(codes + 2 * kPlaneBytes);
     minimum = scale + kScales;
     rows = reinterpret_cast<std::uint8_t*>(minimum + kScales);
+    sums = reinterpret_cast<float*>(rows + kPanelRows * 256);
     offset = 0;
-    static_assert(2 * kPlaneBytes + 2 * kScales * sizeof(float) + kPanelRows * 256 <= kScratchBytes,
+    static_assert(2 * kPlaneBytes + (2 * kScales + kPanelTokens * kPanelRows) * sizeof(float) +
+                          kPanelRows * 256 <= kScratchBytes,
                   "a panel must fit into the scratch");
   }
 };
