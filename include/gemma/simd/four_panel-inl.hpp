@@ -21,7 +21,9 @@ template <std::size_t kGroups>
 HWY_INLINE void store_scales(const VF* numbers, float* out) {
   VU32 groups[kGroups];
   if constexpr (kGroups == kLanes) {
-    transpose_words([&](std::size_t r) HWY_ATTR { return hn::BitCast(DU32(), numbers[r]); }, groups);
+    VU32 rows[kLanes];
+    unroll<kLanes>([&](auto r) GEMMA_INLINE_LAMBDA { rows[r] = hn::BitCast(DU32(), numbers[r]); });
+    transpose_words(rows, groups);
   } else {
     // Four groups at a time: group by group within four rows, then block by block.
     constexpr std::size_t kVectors = 4 * kGroups / kLanes;
@@ -59,11 +61,12 @@ HWY_INLINE void fill_by_fours(const std::uint8_t* rows, std::size_t stride, std:
   unroll<Codes<Format>::kSpan / 128>([&](auto half) GEMMA_INLINE_LAMBDA {
     constexpr std::size_t kHalf = decltype(half)::value;
     std::uint8_t* out = panel.codes + ((col + 128 * kHalf) * kPanelRows + 4 * first);
-    VU32 words[kLanes];
+    VU32 in[kLanes], words[kLanes];
     if constexpr (Spans::kNibbles) {
-      transpose_words([&](std::size_t r) GEMMA_INLINE_LAMBDA {
-        return hn::BitCast(DU32(), fours[r / 4].template both<kHalf>(r % 4));
-      }, words);
+      unroll<kLanes>([&](auto r) GEMMA_INLINE_LAMBDA {
+        in[r] = hn::BitCast(DU32(), fours[r / 4].template both<kHalf>(r % 4));
+      });
+      transpose_words(in, words);
       unroll<kLanes>([&](auto i) GEMMA_INLINE_LAMBDA {
         VU8 two[2];
         split_nibbles(hn::BitCast(d, words[i]), two);
@@ -76,9 +79,8 @@ HWY_INLINE void fill_by_fours(const std::uint8_t* rows, std::size_t stride, std:
         fours[r / 4].template get<kHalf>(r % 4, codes[r]);
       });
       unroll<2>([&](auto v) GEMMA_INLINE_LAMBDA {
-        transpose_words([&](std::size_t r) GEMMA_INLINE_LAMBDA {
-          return hn::BitCast(DU32(), codes[r][v]);
-        }, words);
+        unroll<kLanes>([&](auto r) GEMMA_INLINE_LAMBDA { in[r] = hn::BitCast(DU32(), codes[r][v]); });
+        transpose_words(in, words);
         unroll<kLanes>([&](auto i) GEMMA_INLINE_LAMBDA {
           hn::StoreU(hn::BitCast(d, words[i]), d, out + Spans::column(v, i) * kPanelRows);
         });

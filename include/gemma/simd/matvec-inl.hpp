@@ -127,10 +127,8 @@ class OneRowSums {
   static constexpr std::size_t kRows = 1;
 
   HWY_INLINE OneRowSums() {
-    for (std::size_t t = 0; t < kCount; ++t) {
-      for (VF& sum : sums_[t]) sum = hn::Zero(DF());
-      minimums_[t] = hn::Zero(D());
-    }
+    unroll<kChains * kCount>([&](auto i) GEMMA_INLINE_LAMBDA { sums_[i] = hn::Zero(DF()); });
+    unroll<kCount>([&](auto t) GEMMA_INLINE_LAMBDA { minimums_[t] = hn::Zero(D()); });
   }
 
   /// Adds a span; the activations' low bytes, where they are bytes, lie `n` behind the high ones.
@@ -147,24 +145,24 @@ class OneRowSums {
                              ? hn::LoadU(d, minimum + g)
                              : hn::Mul(hn::LoadU(d, scale + g),
                                        hn::Set(d, static_cast<float>(Codes<Format>::kOffset)));
-        for (std::size_t t = 0; t < kCount; ++t) {
+        unroll<kCount>([&](auto t) GEMMA_INLINE_LAMBDA {
           minimums_[t] = hn::MulAdd(low, hn::LoadU(d, x[t].sum + g), minimums_[t]);
-        }
+        });
       }
     }
     Factors<Format> factors[kCount];
-    for (std::size_t t = 0; t < kCount; ++t) factors[t].set(scale, x[t].scale);
-    unroll<Codes<Format>::kSpan / 64>([&](auto i) HWY_ATTR {
+    unroll<kCount>([&](auto t) GEMMA_INLINE_LAMBDA { factors[t].set(scale, x[t].scale); });
+    unroll<Codes<Format>::kSpan / 64>([&](auto i) GEMMA_INLINE_LAMBDA {
       VU8 chunk[kVecs];
       codes.template get<decltype(i)::value>(chunk);
-      for (std::size_t t = 0; t < kCount; ++t) {
-        add_chunk<64 * decltype(i)::value>(chunk, x[t].q, n, factors[t], sums_[t]);
-      }
+      unroll<kCount>([&](auto t) GEMMA_INLINE_LAMBDA {
+        add_chunk<64 * decltype(i)::value>(chunk, x[t].q, n, factors[t], sums_ + kChains * t);
+      });
     });
   }
 
   HWY_INLINE void results(std::size_t t, float* out) const {
-    const VF* sums = sums_[t];
+    const VF* sums = sums_ + kChains * t;
     const VF total = hn::Add(hn::Add(sums[0], sums[1]), hn::Add(sums[2], sums[3]));
     *out = hn::ReduceSum(DF(), total) - hn::ReduceSum(D(), minimums_[t]);
   }
@@ -173,7 +171,7 @@ class OneRowSums {
   using D = typename Factors<Format>::D;
   static constexpr std::size_t kGroups = Factors<Format>::kGroups;
 
-  VF sums_[kCount][kChains];
+  VF sums_[kCount * kChains];  // token by token
   hn::Vec<D> minimums_[kCount];
 };
 

@@ -90,9 +90,8 @@ HWY_INLINE void transpose_blocks(const V* v, std::size_t from_stride, V* out, st
   }
 }
 
-/// Transposes kLanes rows of kLanes words, load(r) giving those of a row: out[i] = word i of every row.
-template <class Load>
-HWY_INLINE void transpose_words(const Load& load, VU32* out) {
+/// Transposes kLanes rows of kLanes words: out[i] = word i of every row.
+HWY_INLINE void transpose_words(const VU32* rows, VU32* out) {
   const DU32 d;
   const hn::Repartition<std::uint64_t, DU32> pairs;
   const auto lower = [&](VU32 a, VU32 b) HWY_ATTR {
@@ -105,7 +104,7 @@ HWY_INLINE void transpose_words(const Load& load, VU32* out) {
   // 4 b + j of rows 4 g to 4 g + 3.
   VU32 fours[kLanes];
   unroll<kLanes / 4>([&](auto g) GEMMA_INLINE_LAMBDA {
-    const VU32 r0 = load(4 * g), r1 = load(4 * g + 1), r2 = load(4 * g + 2), r3 = load(4 * g + 3);
+    const VU32 r0 = rows[4 * g], r1 = rows[4 * g + 1], r2 = rows[4 * g + 2], r3 = rows[4 * g + 3];
     const VU32 low01 = hn::InterleaveLower(d, r0, r1), high01 = hn::InterleaveUpper(d, r0, r1);
     const VU32 low23 = hn::InterleaveLower(d, r2, r3), high23 = hn::InterleaveUpper(d, r2, r3);
     fours[4 * g] = lower(low01, low23);
@@ -122,10 +121,12 @@ HWY_INLINE void transpose_span(const Panel& panel, std::size_t col, std::size_t 
   const DU8 d;
   for (std::size_t half = 0; half < 2; ++half) {
     for (std::size_t c = 0; c < cols; c += kBytes) {
-      VU32 words[kLanes];
-      const std::uint8_t* rows = panel.rows + half * kLanes * 256 + c;
-      transpose_words(
-          [&](std::size_t r) HWY_ATTR { return hn::BitCast(DU32(), hn::LoadU(d, rows + r * 256)); }, words);
+      VU32 rows[kLanes], words[kLanes];
+      const std::uint8_t* at_rows = panel.rows + half * kLanes * 256 + c;
+      unroll<kLanes>([&](auto r) GEMMA_INLINE_LAMBDA {
+        rows[r] = hn::BitCast(DU32(), hn::LoadU(d, at_rows + r * 256));
+      });
+      transpose_words(rows, words);
       std::uint8_t* out = panel.codes + ((col + c) / 4 * kPanelRows + half * kLanes) * 4;
       for (std::size_t i = 0; i < kLanes && c + 4 * i < cols; ++i) {
         const VU8 codes = hn::BitCast(d, words[i]);
