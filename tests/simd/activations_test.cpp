@@ -32,12 +32,17 @@ struct Fine {
     kernels.quantize_fine(x.data(), x.size(), {q.data(), scale.data(), sum.data(), half_sum.data()});
   }
 
-  /// The i-th integer, from high and low bytes or from an int16, whichever comes nearer to x.
+  /// The i-th integer: high and low bytes, or an int16 among 16 even and 16 odd ones, or 8 of each, whichever
+  /// comes nearest to x.
   double integer(std::size_t i, double x) const {
-    const double bytes = 256.0 * q[i] + q[q.size() / 2 + i];
-    std::int16_t word;
-    std::memcpy(&word, q.data() + 2 * i, sizeof word);
-    return std::abs(bytes - x) < std::abs(word - x) ? bytes : word;
+    double best = 256.0 * q[i] + q[q.size() / 2 + i];
+    for (const std::size_t run : {8u, 16u}) {
+      const std::size_t in = i % (2 * run);
+      std::int16_t word;
+      std::memcpy(&word, q.data() + 2 * (i - in + in % 2 * run + in / 2), sizeof word);
+      if (std::abs(word - x) < std::abs(best - x)) best = word;
+    }
+    return best;
   }
 };
 

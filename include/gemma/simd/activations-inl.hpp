@@ -83,18 +83,38 @@ inline HWY_NOINLINE void quantize_coarse(const float* x, std::size_t n, const Co
   }
 }
 
+/// How many even ones, and then odd ones, of fine activations of 16 bits lie together: so codes, which are
+/// bytes, need not cross lanes to meet them.
+inline constexpr std::size_t kAlternate = HWY_MIN(kBytes, kActivationGroup) / 2;
+
+/// The even, or with kOdd 1 the odd ones of kBytes activations of 16 bits.
+template <std::size_t kOdd>
+HWY_INLINE VI16 load_alternate(const std::int16_t* x) {
+  const DI16 d;
+  if constexpr (2 * kAlternate == kBytes) {
+    return hn::LoadU(d, x + kOdd * kAlternate);
+  } else {
+    const hn::Half<DI16> half;
+    return hn::Combine(d, hn::LoadU(half, x + (2 + kOdd) * kAlternate), hn::LoadU(half, x + kOdd * kAlternate));
+  }
+}
+
 inline HWY_NOINLINE void quantize_fine(const float* x, std::size_t n, const FineRow& out) {
   for (std::size_t g = 0; g < n / kActivationGroup; ++g) {
     const QuantizedGroup group(x + g * kActivationGroup);
-    for (std::size_t v = 0; v < QuantizedGroup::kVectors; ++v) {
-      const std::size_t at = g * kActivationGroup + v * kLanes;
-      if constexpr (kHasQuads) {  // all high bytes of the row, then all low ones
+    if constexpr (kHasQuads) {  // all high bytes of the row, then all low ones
+      for (std::size_t v = 0; v < QuantizedGroup::kVectors; ++v) {
+        const std::size_t at = g * kActivationGroup + v * kLanes;
         store_bytes(group.high[v], out.q + at);
         store_bytes(group.low(v), out.q + n + at);
-      } else {
-        const hn::Rebind<std::int16_t, DI32> narrow;
-        hn::StoreU(hn::DemoteTo(narrow, group.q[v]), narrow,
-                   reinterpret_cast<std::int16_t*>(out.q) + at);
+      }
+    } else {  // of each 2 kAlternate numbers the even ones, then the odd ones
+      std::int32_t q[kActivationGroup];
+      for (std::size_t v = 0; v < QuantizedGroup::kVectors; ++v) hn::StoreU(group.q[v], DI32(), q + v * kLanes);
+      for (std::size_t i = 0; i < kActivationGroup; ++i) {
+        const std::size_t in = i % (2 * kAlternate);
+        reinterpret_cast<std::int16_t*>(out.q)[g * kActivationGroup + i - in + in % 2 * kAlternate + in / 2] =
+            static_cast<std::int16_t>(q[i]);
       }
     }
     std::int32_t halves[2];

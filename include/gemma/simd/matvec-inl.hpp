@@ -66,9 +66,13 @@ class Factors {
       }();
       return hn::TableLookupLanes(hn::ResizeBitCast(d, product_[0]),
                                   table_indices(d, hn::Load(DI32(), kGroupOfLane.data())));
-    } else {
-      static_assert(kCount <= Format::kGroup, "lanes of one group");
+    } else if constexpr (kCount <= Format::kGroup) {
       return hn::Set(d, stored_[kFirst / Format::kGroup]);
+    } else {
+      static_assert(kCount == 2 * Format::kGroup, "a group has half of the lanes");
+      const hn::Half<DF> half;
+      const float* two = stored_ + kFirst / Format::kGroup;
+      return hn::Combine(d, hn::Set(half, two[1]), hn::Set(half, two[0]));
     }
   }
 
@@ -101,21 +105,15 @@ HWY_INLINE void add_chunk(const VU8* codes, const std::int8_t* q, std::size_t n,
       const VI32 all = add_quads(codes[v], low, hn::ShiftLeft<8>(coarse));
       sum = hn::MulAdd(hn::ConvertTo(d, all), factors.template get<kAt, kBytes>(), sum);
     } else {
+      // Even and odd bytes widen without crossing lanes; activations lie in that order.
       const DI16 d16;
-      constexpr std::size_t kMiddle = kAt + kBytes / 2;
-      const std::int16_t* x = reinterpret_cast<const std::int16_t*>(q);
-      const VI32 a = hn::WidenMulPairwiseAdd(di, hn::PromoteLowerTo(d16, codes[v]),
-                                             hn::LoadU(d16, x + kAt));
-      const VI32 b = hn::WidenMulPairwiseAdd(di, hn::PromoteUpperTo(d16, codes[v]),
-                                             hn::LoadU(d16, x + kMiddle));
-      const VF factor = factors.template get<kAt, kBytes / 2>();
-      if constexpr (kAt / Format::kGroup == kMiddle / Format::kGroup) {
-        sum = hn::MulAdd(hn::ConvertTo(d, hn::Add(a, b)), factor, sum);
-      } else {
-        sum = hn::MulAdd(hn::ConvertTo(d, a), factor, sum);
-        const VF other = factors.template get<kMiddle, kBytes / 2>();
-        sum = hn::MulAdd(hn::ConvertTo(d, b), other, sum);
-      }
+      const auto both = hn::BitCast(DU16(), codes[v]);
+      const VI16 even = hn::BitCast(d16, hn::And(both, hn::Set(DU16(), 0xFF)));
+      const VI16 odd = hn::BitCast(d16, hn::ShiftRight<8>(both));
+      const std::int16_t* x = reinterpret_cast<const std::int16_t*>(q) + kAt;
+      const VI32 all = hn::Add(hn::WidenMulPairwiseAdd(di, even, load_alternate<0>(x)),
+                               hn::WidenMulPairwiseAdd(di, odd, load_alternate<1>(x)));
+      sum = hn::MulAdd(hn::ConvertTo(d, all), factors.template get<kAt, kBytes>(), sum);
     }
   });
 }
