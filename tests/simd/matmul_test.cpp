@@ -264,6 +264,15 @@ TEST_CASE("the result of a token does not depend on the tokens beside it") {
   }
 }
 
+TEST_CASE("more tokens than sums are kept for take turns") {
+  for (const simd::Kernels& kernels : simd::all_kernels()) {
+    CAPTURE(kernels.target);
+    const RandomWeights w(DType::Q8_0, 35, 640, 3);
+    const RandomActivations x(kernels, 1034, 640, 4, true);
+    CHECK(worst_error(w.matrix, x, run(kernels, w.matrix, x.view, 35)) < 1e-6);
+  }
+}
+
 TEST_CASE("the largest weights and activations do not overflow") {
   for (const simd::Kernels& kernels : simd::all_kernels()) {
     CAPTURE(kernels.target);
