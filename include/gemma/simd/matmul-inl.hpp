@@ -23,6 +23,7 @@ inline constexpr std::size_t kTileTokens = kBytes == 64 ? 6 : kHasPairs ? 3 : 4;
 /// [kPanelRows] of floats.
 struct Tile {
   static constexpr std::size_t kMost = 6;
+  static_assert(kTileTokens <= kMost && kMost <= kSpareTokens, "a tile's tokens have sums");
   const std::int8_t* q[kMost];
   const CoarseGroup* groups[kMost];
   float* out[kMost];
@@ -165,9 +166,7 @@ inline HWY_NOINLINE void multiply_panel(const MatmulArgs& a, const Panel& panel,
   const std::size_t lines = (next_bytes / 64 + tiles * groups - 1) / (tiles * groups);
   for (std::size_t token = 0; token < tokens; token += kTileTokens) {
     const std::size_t there = HWY_MIN(kTileTokens, tokens - token);
-    // What is missing of a tile goes to a row that nobody reads.
-    alignas(64) float spare[kPanelRows];
-    Tile tile;
+    Tile tile;  // what is missing of it has rows of sums that nobody reads
     tile.next = next;
     tile.next_lines = token < tiles * kTileTokens ? lines : 0;
     next += 64 * tile.next_lines * groups;
@@ -175,7 +174,7 @@ inline HWY_NOINLINE void multiply_panel(const MatmulArgs& a, const Panel& panel,
       const std::size_t own = first_token + token + HWY_MIN(t, there - 1);
       tile.q[t] = a.x.coarse_rows.q + own * all_cols + col;
       tile.groups[t] = a.x.coarse_rows.groups + (own * all_cols + col) / kActivationGroup;
-      tile.out[t] = t < there ? panel.sums + (token + t) * kPanelRows : spare;
+      tile.out[t] = panel.sums + (token + t) * kPanelRows;
     }
     multiply_tokens<Traits>(panel, cols, tile, there, col == 0);
   }

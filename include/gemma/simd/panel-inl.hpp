@@ -21,6 +21,8 @@ inline constexpr std::size_t kPanelRows = 2 * kLanes;
 inline constexpr std::size_t kPanelCols = 512;
 /// Tokens whose sums are kept while they meet the panels of some rows; more take turns.
 inline constexpr std::size_t kPanelTokens = 1024;
+/// What there is behind the sums, for tiles that are not full.
+inline constexpr std::size_t kSpareTokens = 8;
 
 /// Whether the next weights are asked for while tokens meet a panel. With wide vectors a panel is filled too
 /// quickly: loads would have to wait behind the prefetches.
@@ -51,7 +53,7 @@ struct Panel {
   float* scale;         ///< [cols / kGroup, kPanelRows]
   float* minimum;       ///< likewise
   std::uint8_t* rows;   ///< [kPanelRows, 256]: a span before it is transposed
-  float* sums;          ///< [kPanelTokens, kPanelRows]
+  float* sums;          ///< [kPanelTokens + kSpareTokens, kPanelRows]
   int offset;           ///< the codes are so much too large
 
   explicit Panel(std::uint8_t* scratch) {
@@ -61,8 +63,9 @@ struct Panel {
     rows = reinterpret_cast<std::uint8_t*>(minimum + kScales);
     sums = reinterpret_cast<float*>(rows + kPanelRows * 256);
     offset = 0;
-    static_assert(2 * kPlaneBytes + (2 * kScales + kPanelTokens * kPanelRows) * sizeof(float) +
-                          kPanelRows * 256 <= kScratchBytes,
+    static_assert(2 * kPlaneBytes + kPanelRows * 256 +
+                          (2 * kScales + (kPanelTokens + kSpareTokens) * kPanelRows) * sizeof(float) <=
+                      kScratchBytes,
                   "a panel must fit into the scratch");
   }
 };
