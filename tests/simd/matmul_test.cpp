@@ -89,7 +89,7 @@ struct RandomActivations {
         scale(Floats::create(tokens * cols / 32 + kMore, "scale").value()),
         sum(Floats::create(tokens * cols / 32 + kMore, "sum").value()),
         half_sum(Floats::create(tokens * cols / 16 + kMore, "sum").value()),
-        q(gemma::AlignedArray<std::int8_t>::create(2 * tokens * cols + kMore, "q").value()),
+        q(gemma::AlignedArray<std::int8_t>::create(tokens * simd::fine_bytes(cols) + kMore, "q").value()),
         groups(gemma::AlignedArray<std::uint8_t>::create(
                    (tokens * cols / 32 + kMore) * sizeof(simd::CoarseGroup), "groups")
                    .value()) {
@@ -113,7 +113,7 @@ struct RandomActivations {
       if (view.coarse) {
         kernels.quantize_coarse(x, cols, {q.data() + t * cols, view.coarse_rows.groups + group});
       } else {
-        kernels.quantize_fine(x, cols, {q.data() + 2 * t * cols, scale.data() + group,
+        kernels.quantize_fine(x, cols, {q.data() + t * simd::fine_bytes(cols), scale.data() + group,
                                         sum.data() + group, half_sum.data() + 2 * group});
       }
     }
@@ -254,7 +254,7 @@ TEST_CASE("the result of a token does not depend on the tokens beside it") {
           simd::Activations one = x.view;
           one.tokens = 1;
           one.coarse_rows = {x.view.coarse_rows.q + t * 768, x.view.coarse_rows.groups + t * 24};
-          one.fine_rows = {x.view.fine_rows.q + t * 1536, x.view.fine_rows.scale + t * 24,
+          one.fine_rows = {x.view.fine_rows.q + t * simd::fine_bytes(768), x.view.fine_rows.scale + t * 24,
                            x.view.fine_rows.sum + t * 24, x.view.fine_rows.half_sum + t * 48};
           const std::vector<float> alone = run(kernels, w.matrix, one, 20);
           CHECK(std::equal(alone.begin(), alone.end(), together.begin() + static_cast<std::ptrdiff_t>(20 * t)));

@@ -6,7 +6,7 @@
 #define GEMMA_SIMD_ACTIVATIONS_INL_HPP_
 #endif
 
-#include "gemma/simd/dot-inl.hpp"
+#include "gemma/simd/codes-inl.hpp"
 #include "gemma/simd/kernels.hpp"
 #include "gemma/simd/vector-inl.hpp"
 
@@ -99,6 +99,24 @@ HWY_INLINE VI16 load_alternate(const std::int16_t* x) {
   }
 }
 
+/// Where in FineRow::q for n numbers those for paired codes begin.
+constexpr std::size_t paired_offset(std::size_t n) { return fine_bytes(n) / 2; }
+
+/// Stores 16 bits of each of 32 numbers, the g-th group of n.
+HWY_INLINE void store_alternating(const VI32* q, std::size_t g, std::size_t n, std::int8_t* out) {
+  std::int32_t numbers[kActivationGroup];
+  for (std::size_t v = 0; v < kActivationGroup / kLanes; ++v) hn::StoreU(q[v], DI32(), numbers + v * kLanes);
+  std::int16_t* in_order = reinterpret_cast<std::int16_t*>(out) + g * kActivationGroup;
+  // Two groups together: 16 even ones of the first half of each, 16 odd ones, then those of the second half.
+  std::int16_t* paired = reinterpret_cast<std::int16_t*>(out + paired_offset(n)) + g / 2 * 64 + g % 2 * 8;
+  for (std::size_t i = 0; i < kActivationGroup; ++i) {
+    const std::int16_t number = static_cast<std::int16_t>(numbers[i]);
+    const std::size_t in = i % (2 * kAlternate);
+    in_order[i - in + in % 2 * kAlternate + in / 2] = number;
+    if (kPairsBlocks) paired[i / 16 * 32 + i % 2 * 16 + i % 16 / 2] = number;
+  }
+}
+
 inline HWY_NOINLINE void quantize_fine(const float* x, std::size_t n, const FineRow& out) {
   for (std::size_t g = 0; g < n / kActivationGroup; ++g) {
     const QuantizedGroup group(x + g * kActivationGroup);
@@ -108,14 +126,8 @@ inline HWY_NOINLINE void quantize_fine(const float* x, std::size_t n, const Fine
         store_bytes(group.high[v], out.q + at);
         store_bytes(group.low(v), out.q + n + at);
       }
-    } else {  // of each 2 kAlternate numbers the even ones, then the odd ones
-      std::int32_t q[kActivationGroup];
-      for (std::size_t v = 0; v < QuantizedGroup::kVectors; ++v) hn::StoreU(group.q[v], DI32(), q + v * kLanes);
-      for (std::size_t i = 0; i < kActivationGroup; ++i) {
-        const std::size_t in = i % (2 * kAlternate);
-        reinterpret_cast<std::int16_t*>(out.q)[g * kActivationGroup + i - in + in % 2 * kAlternate + in / 2] =
-            static_cast<std::int16_t>(q[i]);
-      }
+    } else {
+      store_alternating(group.q, g, n, out.q);
     }
     std::int32_t halves[2];
     QuantizedGroup::half_sums(group.q, halves);
@@ -138,7 +150,8 @@ template <class Format>
 HWY_INLINE FineInput fine_input(const Activations& x, std::size_t token) {
   const FineRow& rows = x.fine_rows;
   const std::size_t groups = token * (x.cols / kActivationGroup);
-  return {rows.q + 2 * token * x.cols, rows.scale + groups,
+  const std::size_t offset = Codes<Format>::kPaired ? paired_offset(x.cols) : 0;
+  return {rows.q + token * fine_bytes(x.cols) + offset, rows.scale + groups,
           Format::kGroup == 32 ? rows.sum + groups : rows.half_sum + 2 * groups};
 }
 

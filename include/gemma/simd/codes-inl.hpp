@@ -29,12 +29,22 @@ inline constexpr std::size_t kVecs = 64 / kBytes;
 /// What makes signed bytes codes of 8 bits. Smaller codes are the same signed and unsigned.
 inline constexpr int kByteOffset = kSignedCodes ? 0 : 128;
 
+/// Whether vectors hold two blocks of 32 codes that lie in 16 bytes. Then each gets 16 codes of either block, the
+/// low or the high nibbles of the same bytes: codes come in the order 0..15, 32..47, 16..31, 48..63.
+inline constexpr bool kPairsBlocks = kVecs == 2;
+
+/// Half of a vector at p and half at q.
+template <class D>
+HWY_INLINE hn::Vec<D> load_halves_of(D d, const std::uint8_t* p, const std::uint8_t* q) {
+  const hn::Half<D> half;
+  return hn::Combine(d, hn::LoadU(half, q), hn::LoadU(half, p));
+}
+
 /// 32 bytes at p, then 32 at q.
 HWY_INLINE void load_two(const std::uint8_t* p, const std::uint8_t* q, VU8* out) {
   const DU8 d;
   if constexpr (kVecs == 1) {
-    const hn::Half<DU8> half;
-    out[0] = hn::Combine(d, hn::LoadU(half, q), hn::LoadU(half, p));
+    out[0] = load_halves_of(d, p, q);
   } else {
     for (std::size_t v = 0; v < kVecs / 2; ++v) {
       out[v] = hn::LoadU(d, p + v * kBytes);
@@ -43,23 +53,30 @@ HWY_INLINE void load_two(const std::uint8_t* p, const std::uint8_t* q, VU8* out)
   }
 }
 
-/// The low kBits of 32 bytes at p shifted right by kFirst, then of the same shifted by kSecond.
-template <int kFirst, int kSecond, int kBits>
+/// Shifts to the left, or to the right if kBits is negative.
+template <int kBits, class V>
+HWY_INLINE V shift(V v) {
+  if constexpr (kBits < 0) return hn::ShiftRight<-kBits>(v);
+  else return hn::ShiftLeft<kBits>(v);
+}
+
+/// kBits of each of 32 bytes at p from bit kFirst on, then of the same bytes from bit kSecond on; they come to
+/// bit kTo.
+template <int kFirst, int kSecond, int kBits, int kTo = 0>
 HWY_INLINE void load_twice(const std::uint8_t* p, VU8* out) {
   const DU8 d;
   const DU32 words;  // what a shift brings in from the next byte is masked
-  const VU8 mask = hn::Set(d, (1 << kBits) - 1);
+  const VU8 mask = hn::Set(d, ((1 << kBits) - 1) << kTo);
   if constexpr (kVecs == 1) {
     const hn::Half<DU32> half;
     const auto bytes = hn::BitCast(half, hn::LoadU(hn::Half<DU8>(), p));
-    const auto both =
-        hn::Combine(words, hn::ShiftRight<kSecond>(bytes), hn::ShiftRight<kFirst>(bytes));
+    const auto both = hn::Combine(words, shift<kTo - kSecond>(bytes), shift<kTo - kFirst>(bytes));
     out[0] = hn::And(hn::BitCast(d, both), mask);
   } else {
     for (std::size_t v = 0; v < kVecs / 2; ++v) {
       const VU32 bytes = hn::BitCast(words, hn::LoadU(d, p + v * kBytes));
-      out[v] = hn::And(hn::BitCast(d, hn::ShiftRight<kFirst>(bytes)), mask);
-      out[kVecs / 2 + v] = hn::And(hn::BitCast(d, hn::ShiftRight<kSecond>(bytes)), mask);
+      out[v] = hn::And(hn::BitCast(d, shift<kTo - kFirst>(bytes)), mask);
+      out[kVecs / 2 + v] = hn::And(hn::BitCast(d, shift<kTo - kSecond>(bytes)), mask);
     }
   }
 }
@@ -74,7 +91,7 @@ HWY_INLINE hn::Vec<D32> load_shifted(D32 d, const std::uint8_t* p) {
   return hn::Combine(d, high, bytes);
 }
 
-/// The low, then the high nibbles of 16 bytes at p, then those of 16 bytes at q.
+/// The low, then the high nibbles of 16 bytes at p, then those of 16 bytes at q; or in pairs.
 template <class D = DU8>
 HWY_INLINE void load_nibbles(const std::uint8_t* p, const std::uint8_t* q, hn::Vec<D>* out) {
   const D d;
@@ -82,9 +99,10 @@ HWY_INLINE void load_nibbles(const std::uint8_t* p, const std::uint8_t* q, hn::V
   if constexpr (kVecs == 1) {
     const hn::Half<D> half;
     out[0] = hn::And(hn::Combine(d, load_shifted(half, q), load_shifted(half, p)), mask);
-  } else if constexpr (kVecs == 2) {
-    out[0] = hn::And(load_shifted(d, p), mask);
-    out[1] = hn::And(load_shifted(d, q), mask);
+  } else if constexpr (kPairsBlocks) {
+    const auto both = load_halves_of(d, p, q);
+    out[0] = hn::And(both, mask);
+    out[1] = hn::ShiftRight<4>(both);
   } else {
     out[0] = hn::And(hn::LoadU(d, p), mask);
     out[1] = hn::ShiftRight<4>(hn::LoadU(d, p));
@@ -123,16 +141,32 @@ HWY_INLINE void load_nibbles_of_two(const std::uint8_t* p, VU8* out) {
   }
 }
 
-/// Adds 16 to the codes whose bit is set in the 32 bits at p (codes 0..31) and at q (32..63).
+/// Adds 16 to the nibbles whose bit is set in the 32 bits at p (codes 0..31) and at q (32..63).
 HWY_INLINE void add_fifth_bits(const std::uint8_t* p, const std::uint8_t* q, VU8* codes) {
   const DU8 d;
-  std::uint8_t bits[16] = {};  // LoadMaskBits() may read 8 bytes from any of the first 8
-  const std::uint64_t both =
-      load_le<std::uint32_t>(p) | std::uint64_t{load_le<std::uint32_t>(q)} << 32;
-  std::memcpy(bits, &both, sizeof both);
-  for (std::size_t v = 0; v < kVecs; ++v) {
-    const auto set = hn::LoadMaskBits(d, bits + v * kBytes / 8);
-    codes[v] = hn::Add(codes[v], hn::IfThenElseZero(set, hn::Set(d, 16)));
+  const VU8 sixteen = hn::Set(d, 16);
+  if constexpr (kPairsBlocks) {
+    // A byte of bits to each eight codes, each of which tests its own.
+    const DU32 words;
+    const hn::Half<DU32> half;
+    const VU8 bits = hn::BitCast(d, hn::Combine(words, hn::Set(half, load_le<std::uint32_t>(q)),
+                                                hn::Set(half, load_le<std::uint32_t>(p))));
+    const VU8 bit = hn::BitCast(d, hn::Set(hn::Repartition<std::uint64_t, DU8>(), 0x8040201008040201));
+    alignas(16) static constexpr std::uint8_t kFrom[2][16] = {{0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1},
+                                                              {2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3}};
+    for (std::size_t v = 0; v < kVecs; ++v) {
+      const VU8 spread = hn::TableLookupBytes(bits, hn::LoadDup128(d, kFrom[v]));
+      codes[v] = hn::Or(codes[v], hn::IfThenElseZero(hn::TestBit(spread, bit), sixteen));
+    }
+  } else {
+    std::uint8_t bits[16] = {};  // LoadMaskBits() may read 8 bytes from any of the first 8
+    const std::uint64_t both =
+        load_le<std::uint32_t>(p) | std::uint64_t{load_le<std::uint32_t>(q)} << 32;
+    std::memcpy(bits, &both, sizeof both);
+    for (std::size_t v = 0; v < kVecs; ++v) {
+      const auto set = hn::LoadMaskBits(d, bits + v * kBytes / 8);
+      codes[v] = hn::Or(codes[v], hn::IfThenElseZero(set, sixteen));
+    }
   }
 }
 
@@ -148,14 +182,15 @@ HWY_INLINE void load_halves(const std::uint8_t* p, std::size_t stride, float* ou
   hn::StoreU(hn::PromoteTo(d, halves), d, out);
 }
 
-/// A span of a row: get<i>(out) gives codes 64 i … 64 i + 63; scales() gives those of all groups, and
-/// minimums where kHasMin. This one serves the formats that no model needs to be fast.
+/// A span of a row: get<i>(out) gives codes 64 i … 64 i + 63, in pairs of blocks where kPaired; scales() gives
+/// those of all groups, and minimums where kHasMin. This one serves the formats that no model needs to be fast.
 template <class Format>
 class UnpackedCodes {
  public:
   static constexpr std::size_t kSpan = Format::kBlockElements == 32 ? 128 : 256;
   static constexpr int kOffset = Format::kHasMin ? 0 : kByteOffset;
   static constexpr int kBits = Format::kHasMin ? 5 : 8;
+  static constexpr bool kPaired = false;
 
   HWY_INLINE explicit UnpackedCodes(const std::uint8_t* span) {
     constexpr std::size_t kBlock = Format::kBlockElements;
@@ -190,6 +225,7 @@ class BlockCodes {
   static constexpr std::size_t kSpan = 128;
   static constexpr int kBits = kCodeBits;
   static constexpr int kOffset = kShift;
+  static constexpr bool kPaired = kPairsBlocks && kBits < 8;
 
   HWY_INLINE explicit BlockCodes(const std::uint8_t* span) : span_(span) {}
 
@@ -199,8 +235,8 @@ class BlockCodes {
     const std::uint8_t* second = first + Format::kBlockBytes;
     if constexpr (kBits == 8) {
       load_two(first + Format::kQuantsOffset, second + Format::kQuantsOffset, out);
-      const VU8 shift = hn::Set(DU8(), static_cast<std::uint8_t>(kByteOffset));
-      for (std::size_t v = 0; v < kVecs; ++v) out[v] = hn::Xor(out[v], shift);
+      const VU8 sign = hn::Set(DU8(), static_cast<std::uint8_t>(kByteOffset));
+      for (std::size_t v = 0; v < kVecs; ++v) out[v] = hn::Xor(out[v], sign);
     } else {
       load_nibbles_of_two<Format::kBlockBytes>(first + Format::kQuantsOffset, out);
     }
@@ -260,6 +296,7 @@ class FourFiveKCodes {
   static constexpr std::size_t kSpan = 256;
   static constexpr int kBits = kCodeBits;
   static constexpr int kOffset = 0;
+  static constexpr bool kPaired = false;
 
   HWY_INLINE explicit FourFiveKCodes(const std::uint8_t* block) : block_(block) {}
 
@@ -267,9 +304,9 @@ class FourFiveKCodes {
   HWY_INLINE void get(VU8* out) const {
     load_twice<0, 4, 4>(block_ + Format::kQuantsOffset + 32 * kChunk, out);
     if constexpr (kBits == 5) {
-      VU8 high[kVecs];
-      load_twice<2 * kChunk, 2 * kChunk + 1, 1>(block_ + Format::kHighBitsOffset, high);
-      for (std::size_t v = 0; v < kVecs; ++v) out[v] = hn::Or(out[v], hn::ShiftLeft<4>(high[v]));
+      VU8 fifth[kVecs];
+      load_twice<2 * kChunk, 2 * kChunk + 1, 1, 4>(block_ + Format::kHighBitsOffset, fifth);
+      for (std::size_t v = 0; v < kVecs; ++v) out[v] = hn::Or(out[v], fifth[v]);
     }
   }
 
@@ -286,11 +323,13 @@ class SixKCodes {
   static constexpr std::size_t kSpan = 256;
   static constexpr int kOffset = 32;
   static constexpr int kBits = 6;
+  static constexpr bool kPaired = false;
   HWY_INLINE explicit SixKCodes(const std::uint8_t* block) : block_(block) {}
   HWY_INLINE void scales(float* scale, float* /*minimum*/) const {
-    scale_bytes<16>(
-        reinterpret_cast<const std::int8_t*>(block_ + quant::Q6_K::kScalesOffset),
-        quant::detail::load_half(block_ + quant::Q6_K::kScaleOffset), scale);
+    float halves[4];
+    load_halves(block_ + quant::Q6_K::kScaleOffset, 0, halves);
+    const auto* bytes = reinterpret_cast<const std::int8_t*>(block_ + quant::Q6_K::kScalesOffset);
+    scale_bytes<16>(bytes, halves[0], scale);
   }
   template <std::size_t kChunk>
   HWY_INLINE void get(VU8* out) const {
@@ -300,11 +339,10 @@ class SixKCodes {
     const std::uint8_t* low = block_ + quant::Q6_K::kQuantsOffset + kChunk / 2 * 64;
     VU8 high[kVecs];
     load_two(low, low + 32, out);
-    load_twice<kShift, kShift + 2, 2>(block_ + quant::Q6_K::kHighBitsOffset + kChunk / 2 * 32,
-                                      high);
+    load_twice<kShift, kShift + 2, 2, 4>(block_ + quant::Q6_K::kHighBitsOffset + kChunk / 2 * 32, high);
     for (std::size_t v = 0; v < kVecs; ++v) {
       const VU8 four = kShift == 0 ? hn::And(out[v], hn::Set(d, 15)) : hn::ShiftRight<4>(out[v]);
-      out[v] = hn::Or(four, hn::ShiftLeft<4>(high[v]));
+      out[v] = hn::Or(four, high[v]);
     }
   }
 
@@ -319,6 +357,7 @@ class RowScaledCodes {
   static constexpr std::size_t kSpan = 128;
   static constexpr int kBits = kCodeBits;
   static constexpr int kOffset = kShift;
+  static constexpr bool kPaired = false;
 
   HWY_INLINE explicit RowScaledCodes(const std::uint8_t* span) : span_(span) {}
 
@@ -327,9 +366,9 @@ class RowScaledCodes {
     const DU8 d;
     const std::uint8_t* chunk = span_ + 2 * kChunk * Format::kBlockBytes;
     if constexpr (kBits == 8) {
-      const VU8 shift = hn::Set(d, static_cast<std::uint8_t>(kByteOffset));
+      const VU8 sign = hn::Set(d, static_cast<std::uint8_t>(kByteOffset));
       for (std::size_t v = 0; v < kVecs; ++v) {
-        out[v] = hn::Xor(hn::LoadU(d, chunk + v * kBytes), shift);
+        out[v] = hn::Xor(hn::LoadU(d, chunk + v * kBytes), sign);
       }
     } else {
       // Neighbours share a byte: spread to 16 bits, the upper one moves by another 4.

@@ -36,11 +36,14 @@ struct CoarseRow {
 /// A row of n activations of 15 bits: for few tokens, where memory is the limit and a second byte
 /// costs nothing. In `q` they lie as the SIMD target likes them.
 struct FineRow {
-  std::int8_t* q;    ///< [2 n]
+  std::int8_t* q;    ///< [fine_bytes(n)]
   float* scale;      ///< [n / kActivationGroup]
   float* sum;        ///< likewise: scale · Σq
   float* half_sum;   ///< [n / 16]: the same for groups of 16
 };
+
+/// Bytes of FineRow::q for n numbers: two bytes of each, in two orders.
+constexpr std::size_t fine_bytes(std::size_t n) { return 4 * ((n + 63) / 64 * 64); }
 
 /// `tokens` rows of activations: floats, which float weights are multiplied with, and one of the
 /// two quantised forms. Sums within a group are exact integers. All pointers are 64-byte aligned,

@@ -27,6 +27,11 @@ inline constexpr std::size_t kPrefetchBytes = 4096;
 /// How much further into the second cache, where rows are read several at a time.
 inline constexpr std::size_t kFarBytes = 8192;
 
+/// Vectors of 64 codes that have the same groups in the same lanes: their products can be added as integers.
+template <class Format>
+inline constexpr std::size_t kMerged =
+    Codes<Format>::kPaired || (kVecs == 4 && Format::kGroup == 32) ? 2 : 1;
+
 /// The factors of a span for one token: scales of the weights times those of the activations, by
 /// group of the format.
 template <class Format>
@@ -40,145 +45,178 @@ class Factors {
 
   HWY_INLINE void set(const float* weights, const float* x) {
     const D d;
-    for (std::size_t g = 0; g < kGroups; g += kStep) {
-      auto scale = hn::LoadU(d, x + g * Format::kGroup / kActivationGroup);
+    unroll<kGroups / kStep>([&](auto i) GEMMA_INLINE_LAMBDA {
+      constexpr std::size_t kFirst = decltype(i)::value * kStep;
+      auto scale = hn::LoadU(d, x + kFirst * Format::kGroup / kActivationGroup);
       if constexpr (Format::kGroup == 16) scale = hn::InterleaveWholeLower(d, scale, scale);
-      product_[g / kStep] = hn::Mul(hn::LoadU(d, weights + g), scale);
-    }
-    if constexpr (!kInRegister) {
-      for (std::size_t g = 0; g < kGroups; g += kStep) {
-        hn::StoreU(product_[g / kStep], d, stored_ + g);
-      }
-    }
+      product_[i] = hn::Mul(hn::LoadU(d, weights + kFirst), scale);
+      if constexpr (!kSeveral) hn::StoreU(product_[i], d, stored_ + kFirst);
+    });
   }
 
-  /// For sums of kCount elements from kFirst on that lie in the lanes one after the other.
-  template <std::size_t kFirst, std::size_t kCount>
+  /// For the lanes of vector kVector of a chunk of 64 codes.
+  template <std::size_t kChunk, std::size_t kVector>
   HWY_INLINE VF get() const {
     const DF d;
-    if constexpr (kInRegister) {
+    constexpr std::size_t kFirst = kChunk * 64 / Format::kGroup;
+    if constexpr (kSeveral) {
       alignas(64) static constexpr std::array<std::int32_t, kLanes> kGroupOfLane = [] {
         std::array<std::int32_t, kLanes> groups{};
         for (std::size_t i = 0; i < kLanes; ++i) {
-          groups[i] = static_cast<std::int32_t>((kFirst + i * kCount / kLanes) / Format::kGroup);
+          const std::size_t code = Codes<Format>::kPaired ? i / 4 * 32 : kVector * kBytes + 4 * i;
+          groups[i] = static_cast<std::int32_t>((kFirst + code / Format::kGroup) % kStep);
         }
         return groups;
       }();
-      return hn::TableLookupLanes(hn::ResizeBitCast(d, product_[0]),
+      return hn::TableLookupLanes(hn::ResizeBitCast(d, product_[kFirst / kStep]),
                                   table_indices(d, hn::Load(DI32(), kGroupOfLane.data())));
-    } else if constexpr (kCount <= Format::kGroup) {
-      return hn::Set(d, stored_[kFirst / Format::kGroup]);
     } else {
-      static_assert(kCount == 2 * Format::kGroup, "a group has half of the lanes");
-      const hn::Half<DF> half;
-      const float* two = stored_ + kFirst / Format::kGroup;
-      return hn::Combine(d, hn::Set(half, two[1]), hn::Set(half, two[0]));
+      return hn::Set(d, stored_[kFirst + kVector * kBytes / Format::kGroup]);
     }
   }
 
  private:
-  /// Vectors of 64 codes hold several groups.
-  static constexpr bool kInRegister = kBytes == 64;
+  /// Whether vectors of codes hold several groups.
+  static constexpr bool kSeveral = kBytes > Format::kGroup || Codes<Format>::kPaired;
 
   hn::Vec<D> product_[kGroups / kStep];
-  float stored_[kInRegister ? 1 : kGroups];
+  float stored_[kSeveral ? 1 : kGroups];
 };
 
-/// Running sums of a row and a token: several, so that an addition need not wait for the one before.
-inline constexpr std::size_t kChains = 4;
-
-/// Adds factor · Σ of products to the running sums, for the 64 codes from element kFirst of a span on.
-/// `q` are the activations of the span; where they are bytes, the low ones lie `n` further on.
-template <std::size_t kFirst, class Format>
-HWY_INLINE void add_chunk(const VU8* codes, const std::int8_t* q, std::size_t n,
-                          const Factors<Format>& factors, VF* sums) {
-  const DF d;
-  const DI32 di;
-  unroll<kVecs>([&](auto index) HWY_ATTR {
-    constexpr std::size_t v = decltype(index)::value;
-    constexpr std::size_t kAt = kFirst + v * kBytes;
-    VF& sum = sums[kAt / kBytes % kChains];
-    if constexpr (kHasQuads) {
-      const VI8 high = hn::LoadU(DI8(), q + kAt);
-      const VI8 low = hn::LoadU(DI8(), q + n + kAt);
-      const VI32 coarse = add_quads(codes[v], high, hn::Zero(di));
-      const VI32 all = add_quads(codes[v], low, hn::ShiftLeft<8>(coarse));
-      sum = hn::MulAdd(hn::ConvertTo(d, all), factors.template get<kAt, kBytes>(), sum);
-    } else {
-      // Even and odd bytes widen without crossing lanes; activations lie in that order.
-      const DI16 d16;
-      const auto both = hn::BitCast(DU16(), codes[v]);
-      const VI16 even = hn::BitCast(d16, hn::And(both, hn::Set(DU16(), 0xFF)));
-      const VI16 odd = hn::BitCast(d16, hn::ShiftRight<8>(both));
-      const std::int16_t* x = reinterpret_cast<const std::int16_t*>(q) + kAt;
-      const VI32 all = hn::Add(hn::WidenMulPairwiseAdd(di, even, load_alternate<0>(x)),
-                               hn::WidenMulPairwiseAdd(di, odd, load_alternate<1>(x)));
-      sum = hn::MulAdd(hn::ConvertTo(d, all), factors.template get<kAt, kBytes>(), sum);
-    }
-  });
-}
-
-/// Σ_c W[r, c] x_c of one row for kCount tokens.
-template <class Format, std::size_t kCount>
-class OneRowSums {
+/// The fine activations of a chunk of 64, as they meet the codes.
+template <std::size_t kChunk>
+class ChunkInput {
  public:
-  static constexpr std::size_t kRows = 1;
-
-  HWY_INLINE OneRowSums() {
-    unroll<kChains * kCount>([&](auto i) GEMMA_INLINE_LAMBDA { sums_[i] = hn::Zero(DF()); });
-    unroll<kCount>([&](auto t) GEMMA_INLINE_LAMBDA { minimums_[t] = hn::Zero(D()); });
-  }
-
-  /// Adds a span; the activations' low bytes, where they are bytes, lie `n` behind the high ones.
-  HWY_INLINE void add(const std::uint8_t* span, std::size_t /*stride*/, std::size_t n,
-                      const FineInput* x) {
-    constexpr std::size_t kStep = Factors<Format>::kStep;
-    const D d;
-    const Codes<Format> codes(span);
-    float scale[kGroups], minimum[kGroups];
-    codes.scales(scale, minimum);
-    if constexpr (Format::kHasMin || Codes<Format>::kOffset != 0) {
-      for (std::size_t g = 0; g < kGroups; g += kStep) {
-        const auto low = Format::kHasMin
-                             ? hn::LoadU(d, minimum + g)
-                             : hn::Mul(hn::LoadU(d, scale + g),
-                                       hn::Set(d, static_cast<float>(Codes<Format>::kOffset)));
-        unroll<kCount>([&](auto t) GEMMA_INLINE_LAMBDA {
-          minimums_[t] = hn::MulAdd(low, hn::LoadU(d, x[t].sum + g), minimums_[t]);
-        });
+  /// `q` are those of a span; where they are bytes, the low ones lie `n` further on.
+  HWY_INLINE ChunkInput(const std::int8_t* q, std::size_t n) {
+    unroll<kVecs>([&](auto v) GEMMA_INLINE_LAMBDA {
+      if constexpr (kHasQuads) {
+        first_[v] = hn::LoadU(D(), q + 64 * kChunk + v * kBytes);
+        second_[v] = hn::LoadU(D(), q + n + 64 * kChunk + v * kBytes);
+      } else {
+        const std::int16_t* x = reinterpret_cast<const std::int16_t*>(q) + 64 * kChunk + v * kBytes;
+        first_[v] = load_alternate<0>(x);
+        second_[v] = load_alternate<1>(x);
       }
-    }
-    Factors<Format> factors[kCount];
-    unroll<kCount>([&](auto t) GEMMA_INLINE_LAMBDA { factors[t].set(scale, x[t].scale); });
-    unroll<Codes<Format>::kSpan / 64>([&](auto i) GEMMA_INLINE_LAMBDA {
-      VU8 chunk[kVecs];
-      codes.template get<decltype(i)::value>(chunk);
-      unroll<kCount>([&](auto t) GEMMA_INLINE_LAMBDA {
-        add_chunk<64 * decltype(i)::value>(chunk, x[t].q, n, factors[t], sums_ + kChains * t);
-      });
     });
   }
 
+  /// Σ of products of kCount vectors of codes from kFirst on, in the lanes of these.
+  template <std::size_t kFirst, std::size_t kCount>
+  HWY_INLINE VI32 times(const VU8* codes) const {
+    VI32 all = hn::Zero(DI32());
+    if constexpr (kHasQuads) {
+      unroll<kCount>([&](auto v) GEMMA_INLINE_LAMBDA {
+        all = add_quads(codes[kFirst + v], first_[kFirst + v], all);
+      });
+      all = hn::ShiftLeft<8>(all);
+      unroll<kCount>([&](auto v) GEMMA_INLINE_LAMBDA {
+        all = add_quads(codes[kFirst + v], second_[kFirst + v], all);
+      });
+    } else {
+      // Even and odd bytes widen without crossing lanes.
+      unroll<kCount>([&](auto v) GEMMA_INLINE_LAMBDA {
+        const auto both = hn::BitCast(DU16(), codes[kFirst + v]);
+        const VI16 even = hn::BitCast(D(), hn::And(both, hn::Set(DU16(), 0xFF)));
+        const VI16 odd = hn::BitCast(D(), hn::ShiftRight<8>(both));
+        const VI32 two = hn::Add(hn::WidenMulPairwiseAdd(DI32(), even, first_[kFirst + v]),
+                                 hn::WidenMulPairwiseAdd(DI32(), odd, second_[kFirst + v]));
+        all = v == 0 ? two : hn::Add(all, two);
+      });
+    }
+    return all;
+  }
+
+ private:
+  using D = std::conditional_t<kHasQuads, DI8, DI16>;
+
+  hn::Vec<D> first_[kVecs];   // high bytes, or what meets even codes
+  hn::Vec<D> second_[kVecs];  // low bytes, or what meets odd codes
+};
+
+/// Σ_c W[r, c] x_c of kRowCount rows for kCount tokens. No result depends on the other ones.
+template <class Format, std::size_t kRowCount, std::size_t kCount>
+class RowByRowSums {
+ public:
+  static constexpr std::size_t kRows = kRowCount;
+
+  HWY_INLINE RowByRowSums() {
+    unroll<kRows * kCount>([&](auto i) GEMMA_INLINE_LAMBDA {
+      sums_[i] = hn::Zero(DF());
+      minimums_[i] = hn::Zero(D());
+    });
+  }
+
+  /// Adds a span of each row, `stride` bytes apart; the activations' low bytes, where they are bytes, lie `n`
+  /// behind the high ones.
+  HWY_INLINE void add(const std::uint8_t* spans, std::size_t stride, std::size_t n, const FineInput* x) {
+    add(spans, stride, n, x, std::make_index_sequence<kRows>());
+  }
+
   HWY_INLINE void results(std::size_t t, float* out) const {
-    const VF* sums = sums_ + kChains * t;
-    const VF total = hn::Add(hn::Add(sums[0], sums[1]), hn::Add(sums[2], sums[3]));
-    *out = hn::ReduceSum(DF(), total) - hn::ReduceSum(D(), minimums_[t]);
+    const DF d;
+    const VF factor = hn::Set(d, Format::kHasMin ? 1.0f : float{Codes<Format>::kOffset});
+    unroll<kRows>([&](auto r) GEMMA_INLINE_LAMBDA {
+      const VF minimums = hn::ZeroExtendResizeBitCast(d, D(), minimums_[r * kCount + t]);
+      out[r] = hn::ReduceSum(d, hn::NegMulAdd(minimums, factor, sums_[r * kCount + t]));
+    });
   }
 
  private:
   using D = typename Factors<Format>::D;
   static constexpr std::size_t kGroups = Factors<Format>::kGroups;
+  static constexpr std::size_t kStep = Factors<Format>::kStep;
+  static constexpr std::size_t kParts = kVecs / kMerged<Format>;
 
-  VF sums_[kCount * kChains];  // token by token
-  hn::Vec<D> minimums_[kCount];
+  template <std::size_t... kRow>
+  HWY_INLINE void add(const std::uint8_t* spans, std::size_t stride, std::size_t n, const FineInput* x,
+                      std::index_sequence<kRow...>) {
+    const Codes<Format> codes[kRows] = {Codes<Format>(spans + kRow * stride)...};
+    Factors<Format> factors[kRows * kCount];
+    unroll<kRows>([&](auto r) GEMMA_INLINE_LAMBDA {
+      float scale[kGroups], minimum[kGroups];
+      codes[r].scales(scale, minimum);
+      unroll<kCount>([&](auto t) GEMMA_INLINE_LAMBDA {
+        factors[r * kCount + t].set(scale, x[t].scale);
+        if constexpr (Format::kHasMin || Codes<Format>::kOffset != 0) {
+          auto& sum = minimums_[r * kCount + t];
+          for (std::size_t g = 0; g < kGroups; g += kStep) {
+            const auto low = hn::LoadU(D(), (Format::kHasMin ? minimum : scale) + g);
+            sum = hn::MulAdd(low, hn::LoadU(D(), x[t].sum + g), sum);
+          }
+        }
+      });
+    });
+    unroll<Codes<Format>::kSpan / 64>([&](auto i) GEMMA_INLINE_LAMBDA {
+      constexpr std::size_t kChunk = decltype(i)::value;
+      VU8 chunk[kRows][kVecs];
+      unroll<kRows>([&](auto r) GEMMA_INLINE_LAMBDA { codes[r].template get<kChunk>(chunk[r]); });
+      unroll<kCount>([&](auto t) GEMMA_INLINE_LAMBDA {
+        const ChunkInput<kChunk> input(x[t].q, n);
+        unroll<kRows * kParts>([&](auto part) GEMMA_INLINE_LAMBDA {
+          constexpr std::size_t kRowOfPart = decltype(part)::value / kParts;
+          constexpr std::size_t kFirst = decltype(part)::value % kParts * kMerged<Format>;
+          const VI32 all = input.template times<kFirst, kMerged<Format>>(chunk[kRowOfPart]);
+          const VF factor = factors[kRowOfPart * kCount + t].template get<kChunk, kFirst>();
+          VF& sum = sums_[kRowOfPart * kCount + t];
+          sum = hn::MulAdd(hn::ConvertTo(DF(), all), factor, sum);
+        });
+      });
+    });
+  }
+
+  VF sums_[kRows * kCount];  // row by row
+  hn::Vec<D> minimums_[kRows * kCount];
 };
 
 #if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3_DL
 template <class Format, std::size_t kCount>
-using RowSums = std::conditional_t<kIsSlow<Format>, OneRowSums<Format, kCount>, FourRowSums<Format, kCount>>;
+using RowSums =
+    std::conditional_t<kIsSlow<Format>, RowByRowSums<Format, 1, kCount>, FourRowSums<Format, kCount>>;
 #else
+/// Two rows share the work of the activations. More would cost registers, and be more streams from memory.
 template <class Format, std::size_t kCount>
-using RowSums = OneRowSums<Format, kCount>;
+using RowSums = RowByRowSums<Format, kIsSlow<Format> || (kCount > 1) ? 1 : 2, kCount>;
 #endif
 
 /// Adds all spans of some rows, `stride` bytes apart; what the last ones lack is zero.
@@ -197,7 +235,7 @@ HWY_INLINE void add_rows(const std::uint8_t* rows, std::size_t stride, std::size
     const std::uint8_t* next = rows + distance + kRows * offset;
     for (std::size_t line = 0; line < kRows * kSpanBytes<Format>; line += 64) {
       hwy::Prefetch(next + line);
-      if constexpr (kRows > 1) prefetch_far(next + kFarBytes + line);
+      if constexpr (kRows > 2) prefetch_far(next + kFarBytes + line);
     }
     const std::uint8_t* spans = rows + offset;
     FineInput input[kCount];

@@ -156,9 +156,17 @@ HWY_INLINE void unpack_span(const std::uint8_t* bytes, std::size_t row, std::siz
     constexpr std::size_t kChunk = decltype(index)::value;
     VU8 chunk[kVecs];
     codes.template get<kChunk>(chunk);
-    for (std::size_t v = 0; v < kVecs; ++v) {
-      hn::StoreU(chunk[v], DU8(), panel.rows + row * 256 + 64 * kChunk + v * kBytes);
-    }
+    std::uint8_t* at = panel.rows + row * 256 + 64 * kChunk;
+    unroll<kVecs>([&](auto v) GEMMA_INLINE_LAMBDA {
+      const DU8 d;
+      if constexpr (Codes<Format>::kPaired) {
+        const hn::Half<DU8> half;
+        hn::StoreU(hn::LowerHalf(half, chunk[v]), half, at + 16 * v);
+        hn::StoreU(hn::UpperHalf(half, chunk[v]), half, at + 32 + 16 * v);
+      } else {
+        hn::StoreU(chunk[v], d, at + v * kBytes);
+      }
+    });
   });
   float scale[kSpan / Format::kGroup], minimum[kSpan / Format::kGroup];
   codes.scales(scale, minimum);

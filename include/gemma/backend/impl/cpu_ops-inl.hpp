@@ -34,16 +34,16 @@ class CpuOps {
     const Widths widths(config);
     const std::string what = "the activations";
     const std::size_t inputs = batch * widths.input;
-    const std::size_t fine = (std::min)(batch, simd::kCoarseTokens - 1) * widths.input;
+    const std::size_t fine_tokens = (std::min)(batch, simd::kCoarseTokens - 1);
     GEMMA_TRY_ASSIGN(ops.kv_, KvCache::create(config, options.context, batch, options.kv_type));
     // Each array is long enough for what kernels read behind its end.
     constexpr std::size_t kMore = simd::kActivationPadding;
-    GEMMA_TRY_ASSIGN(ops.q_,
-                     AlignedArray<std::int8_t>::create((std::max)(inputs, 2 * fine) + kMore, what));
+    const std::size_t fine_bytes = fine_tokens * simd::fine_bytes(widths.input);
+    GEMMA_TRY_ASSIGN(ops.q_, AlignedArray<std::int8_t>::create((std::max)(inputs, fine_bytes) + kMore, what));
     const std::size_t groups = inputs / simd::kActivationGroup + kMore;
     GEMMA_TRY_ASSIGN(ops.groups_, AlignedArray<std::uint8_t>::create(
                                       groups * sizeof(simd::CoarseGroup), what));
-    const std::size_t fine_groups = fine / simd::kActivationGroup + kMore;
+    const std::size_t fine_groups = fine_tokens * widths.input / simd::kActivationGroup + kMore;
     GEMMA_TRY_ASSIGN(ops.fine_, AlignedArray<float>::create(4 * fine_groups, what));
     GEMMA_TRY_ASSIGN(ops.scratch_, AlignedArray<std::uint8_t>::create(
                                        simd::kScratchBytes * ops.pool_->size(), "thread scratch"));
@@ -479,7 +479,7 @@ class CpuOps {
     a.fine_rows = {q_.data(), fine_.data(), sums, half_sums};
     for (std::size_t t = 0; t < rows; ++t) {
       kernels_.quantize_fine(x + t * a.cols, a.cols,
-                             {q_.data() + 2 * t * a.cols, fine_.data() + t * groups,
+                             {q_.data() + t * simd::fine_bytes(a.cols), fine_.data() + t * groups,
                               sums + t * groups, half_sums + 2 * t * groups});
     }
     return a;
