@@ -154,16 +154,17 @@ class RowByRowSums {
   }
 
   HWY_INLINE void results(std::size_t t, float* out) const {
-    const DF d;
-    const VF factor = hn::Set(d, Format::kHasMin ? 1.0f : float{Codes<Format>::kOffset});
-    unroll<kRows>([&](auto r) GEMMA_INLINE_LAMBDA {
-      const VF minimums = hn::ZeroExtendResizeBitCast(d, D(), minimums_[r * kCount + t]);
-      out[r] = hn::ReduceSum(d, hn::NegMulAdd(minimums, factor, sums_[r * kCount + t]));
-    });
+    static_assert(kRows <= 2, "two sums at a time");
+    const Four four;
+    const auto first = quarter_sums(t), second = quarter_sums((kRows - 1) * kCount + t);
+    const auto halves = hn::Add(hn::InterleaveLower(four, first, second), hn::InterleaveUpper(four, first, second));
+    const hn::CappedTag<float, kRows> d;
+    hn::StoreU(hn::ResizeBitCast(d, hn::Add(halves, hn::Shuffle1032(halves))), d, out);
   }
 
  private:
   using D = typename Factors<Format>::D;
+  using Four = hn::FixedTag<float, 4>;
   static constexpr std::size_t kGroups = Factors<Format>::kGroups;
   static constexpr std::size_t kStep = Factors<Format>::kStep;
   static constexpr std::size_t kParts = kVecs / kMerged<Format>;
@@ -203,6 +204,13 @@ class RowByRowSums {
         });
       });
     });
+  }
+
+  /// Four numbers whose sum is the i-th result.
+  HWY_INLINE auto quarter_sums(std::size_t i) const {
+    const DF d;
+    const VF factor = hn::Set(d, Format::kHasMin ? 1.0f : float{Codes<Format>::kOffset});
+    return fold_to_four(hn::NegMulAdd(hn::ZeroExtendResizeBitCast(d, D(), minimums_[i]), factor, sums_[i]));
   }
 
   VF sums_[kRows * kCount];  // row by row
@@ -273,15 +281,19 @@ inline HWY_NOINLINE void matvec_tokens(const MatmulArgs& a, std::size_t row_begi
   for (std::size_t row = row_begin; row < row_end;) {
     // Of the last rows, if they are too few, one stands for all.
     const bool full = row + Sums::kRows <= row_end;
-    const std::size_t rows = full ? Sums::kRows : 1;
     Sums sums;
     add_rows<Format, kCount>(a.weights.row(row), full ? a.weights.row_bytes : 0, a.weights.cols, x, sums);
     for (std::size_t t = 0; t < kCount; ++t) {
       float results[Sums::kRows];
       sums.results(t, results);
-      std::memcpy(a.out + (token + t) * a.out_stride + row, results, rows * sizeof(float));
+      float* out = a.out + (token + t) * a.out_stride + row;
+      if (full) {
+        std::memcpy(out, results, sizeof results);
+      } else {
+        *out = results[0];
+      }
     }
-    row += rows;
+    row += full ? Sums::kRows : 1;
   }
 }
 

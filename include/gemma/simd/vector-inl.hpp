@@ -105,6 +105,18 @@ HWY_INLINE void unroll(const F& f) {
   unroll(f, std::make_index_sequence<kCount>());
 }
 
+/// Four floats whose sum is that of all lanes.
+template <class V>
+HWY_INLINE auto fold_to_four(V v) {
+  const hn::DFromV<V> d;
+  if constexpr (hn::MaxLanes(d) == 4) {
+    return v;
+  } else {
+    const hn::Half<decltype(d)> half;
+    return fold_to_four(hn::Add(hn::LowerHalf(half, v), hn::UpperHalf(half, v)));
+  }
+}
+
 /// Calls f(i) for whole vectors of [0, n), then tail(i, rest) for what is left, if anything.
 template <class F, class Tail>
 HWY_INLINE void for_vectors(std::size_t n, const F& f, const Tail& tail) {
