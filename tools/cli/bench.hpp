@@ -7,6 +7,7 @@
 #include "gemma/base/aligned.hpp"
 #include "gemma/base/huge_pages.hpp"
 #include "gemma/base/threads.hpp"
+#include "gemma/quant/registry.hpp"
 #include "gemma/simd/kernels.hpp"
 
 namespace cli {

@@ -4,6 +4,8 @@
 #include <map>
 
 #include "devices.hpp"
+#include "gemma/model/kv_cache.hpp"
+#include "gemma/quant/registry.hpp"
 
 namespace cli {
 

@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "common.hpp"
+#include "gemma/model/reference.hpp"
 
 namespace cli {
 
@@ -196,6 +197,7 @@ inline std::vector<std::vector<TokenId>> windows_of(const ScoreOptions& o,
   std::vector<std::vector<TokenId>> windows;
   for (std::size_t at = 0; at < text.size();) {
     std::vector<TokenId> window;
+    window.reserve(size);
     if (bos) window.push_back(*model.tokenizer().bos());
     const std::size_t count = (std::min)(size - window.size(), text.size() - at);
     window.insert(window.end(), text.begin() + static_cast<std::ptrdiff_t>(at),

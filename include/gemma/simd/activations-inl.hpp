@@ -102,18 +102,27 @@ HWY_INLINE VI16 load_alternate(const std::int16_t* x) {
 /// Where in FineRow::q for n numbers those for paired codes begin.
 constexpr std::size_t paired_offset(std::size_t n) { return fine_bytes(n) / 2; }
 
-/// Stores 16 bits of each of 32 numbers, the g-th group of n.
+/// Stores 16 bits of each of 32 numbers, the g-th group of n, in the orders that codes come in.
 HWY_INLINE void store_alternating(const VI32* q, std::size_t g, std::size_t n, std::int8_t* out) {
-  std::int32_t numbers[kActivationGroup];
-  for (std::size_t v = 0; v < kActivationGroup / kLanes; ++v) hn::StoreU(q[v], DI32(), numbers + v * kLanes);
+  const hn::Rebind<std::int16_t, DI32> narrow;
+  std::int16_t words[kActivationGroup];
+  for (std::size_t v = 0; v < kActivationGroup / kLanes; ++v) {
+    hn::StoreU(hn::DemoteTo(narrow, q[v]), narrow, words + v * kLanes);
+  }
   std::int16_t* in_order = reinterpret_cast<std::int16_t*>(out) + g * kActivationGroup;
   // Two groups together: 16 even ones of the first half of each, 16 odd ones, then those of the second half.
   std::int16_t* paired = reinterpret_cast<std::int16_t*>(out + paired_offset(n)) + g / 2 * 64 + g % 2 * 8;
-  for (std::size_t i = 0; i < kActivationGroup; ++i) {
-    const std::int16_t number = static_cast<std::int16_t>(numbers[i]);
-    const std::size_t in = i % (2 * kAlternate);
-    in_order[i - in + in % 2 * kAlternate + in / 2] = number;
-    if (kPairsBlocks) paired[i / 16 * 32 + i % 2 * 16 + i % 16 / 2] = number;
+  const hn::FixedTag<std::int16_t, 8> eight;
+  for (std::size_t half = 0; half < 2; ++half) {
+    hn::Vec<decltype(eight)> even, odd;
+    hn::LoadInterleaved2(eight, words + 16 * half, even, odd);
+    std::int16_t* at = in_order + half * (kAlternate == 16 ? 8 : 16);
+    hn::StoreU(even, eight, at);
+    hn::StoreU(odd, eight, at + kAlternate);
+    if constexpr (kPairsBlocks) {
+      hn::StoreU(even, eight, paired + 32 * half);
+      hn::StoreU(odd, eight, paired + 32 * half + 16);
+    }
   }
 }
 

@@ -73,11 +73,11 @@ inline constexpr std::size_t kLanes = hn::MaxLanes(DF());
 inline constexpr std::size_t kBytes = hn::MaxLanes(DU8());
 
 /// Indices for hn::TableLookupLanes(). In debug builds hn::IndicesFromVec() checks them with a function of
-/// Highway's library, which is not linked. Vectors of 64 bytes, the only ones whose indices are looked
-/// up, take them as they are.
+/// Highway's library, which is not linked. Vectors of 64 bytes, and those of 32 if their lanes have 4, take
+/// them as they are; no others are looked up.
 template <class D, class V>
 HWY_INLINE auto table_indices(D d, V indices) {
-  if constexpr (kBytes == 64) {
+  if constexpr (kBytes == 64 || (kBytes == 32 && sizeof(hn::TFromD<D>) == 4)) {
     return decltype(hn::IndicesFromVec(d, indices)){indices.raw};
   } else {
     return hn::IndicesFromVec(d, indices);
