@@ -113,10 +113,11 @@ HWY_INLINE void store_alternating(const VI32* q, std::size_t g, std::size_t n, s
   // Two groups together: 16 even ones of the first half of each, 16 odd ones, then those of the second half.
   std::int16_t* paired = reinterpret_cast<std::int16_t*>(out + paired_offset(n)) + g / 2 * 64 + g % 2 * 8;
   const hn::FixedTag<std::int16_t, 8> eight;
+  constexpr std::size_t kHalf = kAlternate == 16 ? 8 : 16;  // behind the even ones, or behind the odd ones, too
   for (std::size_t half = 0; half < 2; ++half) {
     hn::Vec<decltype(eight)> even, odd;
     hn::LoadInterleaved2(eight, words + 16 * half, even, odd);
-    std::int16_t* at = in_order + half * (kAlternate == 16 ? 8 : 16);
+    std::int16_t* at = in_order + half * kHalf;
     hn::StoreU(even, eight, at);
     hn::StoreU(odd, eight, at + kAlternate);
     if constexpr (kPairsBlocks) {

@@ -29,8 +29,8 @@ inline constexpr std::size_t kVecs = 64 / kBytes;
 /// What makes signed bytes codes of 8 bits. Smaller codes are the same signed and unsigned.
 inline constexpr int kByteOffset = kSignedCodes ? 0 : 128;
 
-/// Whether vectors hold two blocks of 32 codes that lie in 16 bytes. Then each gets 16 codes of either block, the
-/// low or the high nibbles of the same bytes: codes come in the order 0..15, 32..47, 16..31, 48..63.
+/// Whether vectors hold two blocks of 32 codes that lie in 16 bytes. Then each gets 16 codes of either block,
+/// the low or the high nibbles of the same bytes: codes come in the order 0..15, 32..47, 16..31, 48..63.
 inline constexpr bool kPairsBlocks = kVecs == 2;
 
 /// Half of a vector at p and half at q.
@@ -182,8 +182,8 @@ HWY_INLINE void load_halves(const std::uint8_t* p, std::size_t stride, float* ou
   hn::StoreU(hn::PromoteTo(d, halves), d, out);
 }
 
-/// A span of a row: get<i>(out) gives codes 64 i … 64 i + 63, in pairs of blocks where kPaired; scales() gives
-/// those of all groups, and minimums where kHasMin. This one serves the formats that no model needs to be fast.
+/// A span of a row: get<i>(out) gives codes 64 i … 64 i + 63, in pairs of blocks where kPaired; scales()
+/// gives those of all groups, and minimums where kHasMin. This one serves the formats that no model needs to be fast.
 template <class Format>
 class UnpackedCodes {
  public:

@@ -42,7 +42,7 @@ struct FineRow {
   float* half_sum;   ///< [n / 16]: the same for groups of 16
 };
 
-/// Bytes of FineRow::q for n numbers: two bytes of each, in two orders.
+/// Bytes of FineRow::q for n numbers on any target: two bytes of each, in up to two orders.
 constexpr std::size_t fine_bytes(std::size_t n) { return 4 * ((n + 63) / 64 * 64); }
 
 /// `tokens` rows of activations: floats, which float weights are multiplied with, and one of the

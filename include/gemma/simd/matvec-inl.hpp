@@ -24,7 +24,7 @@ namespace HWY_NAMESPACE {
 
 /// How far ahead of its use a weight is asked for at least: the hardware alone stops at page borders.
 inline constexpr std::size_t kPrefetchBytes = 4096;
-/// How much further into the second cache, where rows are read several at a time.
+/// How much further into the second cache, where four rows are read at a time.
 inline constexpr std::size_t kFarBytes = 8192;
 
 /// Vectors of 64 codes that have the same groups in the same lanes: their products can be added as integers.
@@ -157,7 +157,8 @@ class RowByRowSums {
     static_assert(kRows <= 2, "two sums at a time");
     const Four four;
     const auto first = quarter_sums(t), second = quarter_sums((kRows - 1) * kCount + t);
-    const auto halves = hn::Add(hn::InterleaveLower(four, first, second), hn::InterleaveUpper(four, first, second));
+    const auto halves =
+        hn::Add(hn::InterleaveLower(four, first, second), hn::InterleaveUpper(four, first, second));
     const hn::CappedTag<float, kRows> d;
     hn::StoreU(hn::ResizeBitCast(d, hn::Add(halves, hn::Shuffle1032(halves))), d, out);
   }
