@@ -1,4 +1,5 @@
-// The steps between matrices: RMSNorm, RoPE, GELU, soft-cap, sums, 16-bit storage.
+// The steps between matrices: RMSNorm, RoPE, GELU, soft-cap, sums, 16-bit storage. What each computes, and of what
+// shape, stands at Kernels in kernels.hpp.
 #if defined(GEMMA_SIMD_ELEMENTWISE_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
 #ifdef GEMMA_SIMD_ELEMENTWISE_INL_HPP_
 #undef GEMMA_SIMD_ELEMENTWISE_INL_HPP_
