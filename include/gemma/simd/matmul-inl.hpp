@@ -31,12 +31,24 @@ struct Tile {
   std::size_t next_lines;    ///< of 64 bytes, with each group of columns
 };
 
+/// What an integer is, as a float: 1.5 · 2^23 and an integer below 2^22 added to its bits is their sum as a float.
+/// So one fused multiply-add, which rounds once, takes the place of a conversion and a product: scales
+/// are products of a binary16 and of a few bits, so that scale · kBias is exact.
+inline constexpr float kBias = 12582912.0f;
+inline constexpr std::int32_t kBiasBits = HWY_NATIVE_FMA ? 0x4B400000 : 0;
+
 /// Integers to begin the sums of a group with: what the codes are too large by.
 template <std::size_t kGroup>
 HWY_INLINE VI32 start_of_sum(const CoarseGroup* groups, std::size_t g, int offset) {
   const CoarseGroup& group = groups[g * kGroup / kActivationGroup];
   const std::int32_t minus = kGroup == 32 ? group.minus_sum : group.minus_half[g % 2];
-  return hn::Set(DI32(), minus * offset);
+  return hn::Set(DI32(), kBiasBits + minus * offset);
+}
+
+/// sum · scale of a sum begun by start_of_sum(). `bias`: −kBias · scale.
+HWY_INLINE VF scaled(VI32 sum, VF scale, VF bias) {
+  if constexpr (kBiasBits == 0) return hn::Mul(hn::ConvertTo(DF(), sum), scale);
+  else return hn::MulAdd(hn::BitCast(DF(), sum), scale, bias);
 }
 
 /// Four products at a time: sums[t][half of the rows] of group g.
@@ -121,11 +133,13 @@ inline HWY_NOINLINE void multiply_tile(const Panel& panel, std::size_t cols, con
     }
     const VF scale_low = hn::LoadU(d, panel.scale + g * kPanelRows);
     const VF scale_high = hn::LoadU(d, panel.scale + g * kPanelRows + kLanes);
+    const VF bias_low = hn::Mul(scale_low, hn::Set(d, -kBias));
+    const VF bias_high = hn::Mul(scale_high, hn::Set(d, -kBias));
     unroll<kTokens>([&](auto t) HWY_ATTR {
       const CoarseGroup& group = tile.groups[t][g * kGroup / kActivationGroup];
       const VF x_scale = hn::Set(d, group.scale);
-      out[t][0] = hn::MulAdd(hn::Mul(hn::ConvertTo(d, sums[t][0]), scale_low), x_scale, out[t][0]);
-      out[t][1] = hn::MulAdd(hn::Mul(hn::ConvertTo(d, sums[t][1]), scale_high), x_scale, out[t][1]);
+      out[t][0] = hn::MulAdd(scaled(sums[t][0], scale_low, bias_low), x_scale, out[t][0]);
+      out[t][1] = hn::MulAdd(scaled(sums[t][1], scale_high, bias_high), x_scale, out[t][1]);
       if constexpr (Traits::kHasMin) {
         const float half = group.scale * static_cast<float>(-group.minus_half[g % 2]);
         const VF x_sum = hn::Set(d, kGroup == 32 ? group.sum : half);
@@ -195,6 +209,17 @@ HWY_INLINE void fill(const WeightMatrix& w, std::size_t row, std::size_t rows, s
 #endif
 }
 
+/// Sums of a panel's rows and a token to where they belong. (A copy of unknown length is slow.)
+HWY_INLINE void store_sums(const float* sums, std::size_t rows, float* out) {
+  const DF d;
+  if (HWY_LIKELY(rows == kPanelRows)) {
+    hn::StoreU(hn::LoadU(d, sums), d, out);
+    hn::StoreU(hn::LoadU(d, sums + kLanes), d, out + kLanes);
+  } else {
+    std::memcpy(out, sums, rows * sizeof(float));
+  }
+}
+
 /// Panel by panel along some rows, then along the next: so weights are read nearly in the order in which
 /// they lie in memory, and sums stay in cache while columns are added.
 template <class Format>
@@ -215,7 +240,7 @@ inline HWY_NOINLINE void quantized_matmul(const MatmulArgs& a, std::size_t row_b
                                               next_panel(a.weights, row, offset), kPanelRows * bytes);
       }
       for (std::size_t t = 0; t < tokens; ++t) {
-        std::memcpy(a.out + (token + t) * a.out_stride + row, panel.sums + t * kPanelRows, rows * sizeof(float));
+        store_sums(panel.sums + t * kPanelRows, rows, a.out + (token + t) * a.out_stride + row);
       }
     }
   }
