@@ -6,6 +6,8 @@
 #define GEMMA_SIMD_ACTIVATIONS_INL_HPP_
 #endif
 
+#include <limits>
+
 #include "gemma/simd/codes-inl.hpp"
 #include "gemma/simd/kernels.hpp"
 #include "gemma/simd/vector-inl.hpp"
@@ -29,18 +31,17 @@ struct QuantizedGroup {
     constexpr float kLargest = 127.0f * 256.0f;
     const DF d;
     const DI32 di;
-    VF largest = hn::Zero(d);
-    VF finite = hn::Zero(d);
+    // Of numbers without sign the bits are in the order of the numbers, and those of infinity and NaN the largest.
+    VI32 bits = hn::Zero(di);
     for (std::size_t v = 0; v < kVectors; ++v) {
-      const VF values = hn::LoadU(d, x + v * kLanes);
-      largest = hn::Max(largest, hn::Abs(values));
-      finite = hn::Add(finite, hn::Sub(values, values));
+      bits = hn::Max(bits, hn::BitCast(di, hn::Abs(hn::LoadU(d, x + v * kLanes))));
     }
-    const float max = hn::ReduceMax(d, largest);
-    const float check = hn::ReduceSum(d, finite);
-    const bool usable = check == 0.0f && max > 1e-35f;
+    const std::int32_t largest = hn::ReduceMax(di, bits);
+    const bool finite = largest < 0x7F800000;
+    const float max = hwy::BitCastScalar<float>(largest);
+    const bool usable = finite && max > 1e-35f;
     const VF inverse = hn::Set(d, usable ? kLargest / max : 0.0f);
-    scale = usable ? max / kLargest : check;
+    scale = usable ? max / kLargest : finite ? 0.0f : std::numeric_limits<float>::quiet_NaN();
     for (std::size_t v = 0; v < kVectors; ++v) {
       const VF values = usable ? hn::LoadU(d, x + v * kLanes) : hn::Zero(d);
       q[v] = hn::NearestInt(hn::Mul(values, inverse));

@@ -19,13 +19,14 @@ namespace HWY_NAMESPACE {
 /// Tokens of a register tile: with two vectors of rows, sums of products stay in registers.
 inline constexpr std::size_t kTileTokens = kBytes == 64 ? 6 : kHasPairs ? 3 : 4;
 
-/// The activations of a tile, from the panel's first column on, and where its results go: to rows
-/// [kPanelRows] of floats.
+/// The activations of a tile, from the panel's first column on, and rows [kPanelRows] of floats: of the sums so far,
+/// and those to which the new ones go.
 struct Tile {
   static constexpr std::size_t kMost = 6;
   static_assert(kTileTokens <= kMost && kMost <= kSpareTokens, "a tile's tokens have sums");
   const std::int8_t* q[kMost];
   const CoarseGroup* groups[kMost];
+  const float* before[kMost];
   float* out[kMost];
   const std::uint8_t* next;  ///< what is asked for meanwhile
   std::size_t next_lines;    ///< of 64 bytes, with each group of columns
@@ -104,7 +105,7 @@ HWY_INLINE void add_group_by_pairs(const std::uint8_t* codes, const Tile& tile, 
   }
 }
 
-/// tile.out[t] += Σ over the panel's columns, for kTokens tokens; `fresh`: = instead of +=.
+/// tile.out[t] = tile.before[t] + Σ over the panel's columns, for kTokens tokens; `fresh`: nothing was before.
 template <class Traits, std::size_t kTokens>
 inline HWY_NOINLINE void multiply_tile(const Panel& panel, std::size_t cols, const Tile& tile,
                                        bool fresh) {
@@ -112,8 +113,8 @@ inline HWY_NOINLINE void multiply_tile(const Panel& panel, std::size_t cols, con
   const DF d;
   VF out[kTokens][2];
   unroll<kTokens>([&](auto t) HWY_ATTR {
-    out[t][0] = fresh ? hn::Zero(d) : hn::LoadU(d, tile.out[t]);
-    out[t][1] = fresh ? hn::Zero(d) : hn::LoadU(d, tile.out[t] + kLanes);
+    out[t][0] = fresh ? hn::Zero(d) : hn::LoadU(d, tile.before[t]);
+    out[t][1] = fresh ? hn::Zero(d) : hn::LoadU(d, tile.before[t] + kLanes);
   });
   for (std::size_t g = 0; g < cols / kGroup; ++g) {
     if constexpr (kPrefetchesLate) {
@@ -168,11 +169,12 @@ HWY_INLINE void multiply_tokens(const Panel& panel, std::size_t cols, const Tile
   }
 }
 
-/// Columns [col, col + cols) of a panel for `tokens` tokens from first_token on. `next_bytes` at `next` are
-/// asked for with the first tiles, a few with each group of columns.
+/// Columns [col, col + cols) of a panel for `tokens` tokens from first_token on. Sums go to `out`, rows of out_stride
+/// floats, if it is not null; else to the panel. `next_bytes` at `next` are asked for with the first tiles,
+/// a few with each group of columns.
 template <class Traits>
 inline HWY_NOINLINE void multiply_panel(const MatmulArgs& a, const Panel& panel, std::size_t first_token,
-                                        std::size_t tokens, std::size_t col, std::size_t cols,
+                                        std::size_t tokens, std::size_t col, std::size_t cols, float* out,
                                         const std::uint8_t* next, std::size_t next_bytes) {
   const std::size_t all_cols = a.weights.cols;
   const std::size_t groups = cols / Traits::kGroup;
@@ -188,7 +190,9 @@ inline HWY_NOINLINE void multiply_panel(const MatmulArgs& a, const Panel& panel,
       const std::size_t own = first_token + token + HWY_MIN(t, there - 1);
       tile.q[t] = a.x.coarse_rows.q + own * all_cols + col;
       tile.groups[t] = a.x.coarse_rows.groups + (own * all_cols + col) / kActivationGroup;
-      tile.out[t] = panel.sums + (token + t) * kPanelRows;
+      float* sums = panel.sums + (token + t) * kPanelRows;
+      tile.before[t] = sums;
+      tile.out[t] = out != nullptr && t < there ? out + (token + t) * a.out_stride : sums;
     }
     multiply_tokens<Traits>(panel, cols, tile, there, col == 0);
   }
@@ -209,19 +213,9 @@ HWY_INLINE void fill(const WeightMatrix& w, std::size_t row, std::size_t rows, s
 #endif
 }
 
-/// Sums of a panel's rows and a token to where they belong. (A copy of unknown length is slow.)
-HWY_INLINE void store_sums(const float* sums, std::size_t rows, float* out) {
-  const DF d;
-  if (HWY_LIKELY(rows == kPanelRows)) {
-    hn::StoreU(hn::LoadU(d, sums), d, out);
-    hn::StoreU(hn::LoadU(d, sums + kLanes), d, out + kLanes);
-  } else {
-    std::memcpy(out, sums, rows * sizeof(float));
-  }
-}
-
 /// Panel by panel along some rows, then along the next: so weights are read nearly in the order in which
-/// they lie in memory, and sums stay in cache while columns are added.
+/// they lie in memory, and sums stay in cache while columns are added. Those of the last columns go to the results at
+/// once, so that no thread waits until the lines of these, which lie pages apart, are in cache.
 template <class Format>
 inline HWY_NOINLINE void quantized_matmul(const MatmulArgs& a, std::size_t row_begin,
                                           std::size_t row_end, std::uint8_t* scratch) {
@@ -236,11 +230,13 @@ inline HWY_NOINLINE void quantized_matmul(const MatmulArgs& a, std::size_t row_b
         fill<Format>(a.weights, row, rows, col, cols, panel);
         const std::size_t offset = col / Format::kBlockElements * Format::kBlockBytes;
         const std::size_t bytes = cols / Format::kBlockElements * Format::kBlockBytes;
-        multiply_panel<PanelTraitsOf<Format>>(a, panel, token, tokens, col, cols,
+        const bool finishes = rows == kPanelRows && col + cols == all_cols;
+        float* out = finishes ? a.out + token * a.out_stride + row : nullptr;
+        multiply_panel<PanelTraitsOf<Format>>(a, panel, token, tokens, col, cols, out,
                                               next_panel(a.weights, row, offset), kPanelRows * bytes);
       }
-      for (std::size_t t = 0; t < tokens; ++t) {
-        store_sums(panel.sums + t * kPanelRows, rows, a.out + (token + t) * a.out_stride + row);
+      for (std::size_t t = 0; rows < kPanelRows && t < tokens; ++t) {
+        std::memcpy(a.out + (token + t) * a.out_stride + row, panel.sums + t * kPanelRows, rows * sizeof(float));
       }
     }
   }
