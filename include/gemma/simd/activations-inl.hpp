@@ -6,6 +6,7 @@
 #define GEMMA_SIMD_ACTIVATIONS_INL_HPP_
 #endif
 
+#include <cstring>
 #include <limits>
 
 #include "gemma/simd/codes-inl.hpp"
@@ -38,7 +39,8 @@ struct QuantizedGroup {
     }
     const std::int32_t largest = hn::ReduceMax(di, bits);
     const bool finite = largest < 0x7F800000;
-    const float max = hwy::BitCastScalar<float>(largest);
+    float max;
+    std::memcpy(&max, &largest, sizeof max);
     const bool usable = finite && max > 1e-35f;
     const VF inverse = hn::Set(d, usable ? kLargest / max : 0.0f);
     scale = usable ? max / kLargest : finite ? 0.0f : std::numeric_limits<float>::quiet_NaN();

@@ -25,7 +25,7 @@ namespace HWY_NAMESPACE {
 inline constexpr std::size_t kTileQueries = 2 * kLanes;
 inline constexpr std::size_t kMostTiles = 2;
 inline constexpr std::size_t kMostQueries = kMostTiles * kTileQueries;
-/// Keys whose scores stay in registers: with two vectors of queries each, 12 of 32 registers' worth.
+/// Keys whose scores stay in registers: with two vectors of queries each, half of them. They divide a block.
 inline constexpr std::size_t kTileKeys = kBytes == 64 ? 8 : 4;
 inline constexpr std::size_t kPaddedKeys = (kKeyBlock + kTileKeys - 1) / kTileKeys * kTileKeys;
 

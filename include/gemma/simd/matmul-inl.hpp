@@ -33,8 +33,8 @@ struct Tile {
 };
 
 /// What an integer is, as a float: 1.5 · 2^23 and an integer below 2^22 added to its bits is their sum as a float.
-/// So one fused multiply-add, which rounds once, takes the place of a conversion and a product: scales
-/// are products of a binary16 and of a few bits, so that scale · kBias is exact.
+/// So one fused multiply-add, which rounds once, takes the place of a conversion and a product: scales are products
+/// of a binary16 and of a few bits (those of rows come later), so that scale · kBias is exact.
 inline constexpr float kBias = 12582912.0f;
 inline constexpr std::int32_t kBiasBits = HWY_NATIVE_FMA ? 0x4B400000 : 0;
 
