@@ -195,6 +195,28 @@ TEST_CASE("every weight format multiplies as its decoded values do, on every tar
   }
 }
 
+TEST_CASE("sums of the largest codes and activations are exact") {
+  constexpr std::size_t kTokens = 9, kRows = 37, kCols = 512, kGroup = 32;
+  for (const simd::Kernels& kernels : simd::all_kernels()) {
+    CAPTURE(kernels.target);
+    for (const int code : {127, -128}) {
+      for (const float sign : {1.0f, -1.0f}) {
+        RandomWeights w(DType::Q8_0, kRows, kCols, 1);
+        const std::uint16_t one = gemma::half_from_float(1.0f);
+        for (std::size_t at = 0; at < w.bytes.size(); at += 34) {
+          std::memcpy(w.bytes.data() + at, &one, sizeof one);
+          std::memset(w.bytes.data() + at + 2, code, kGroup);
+        }
+        RandomActivations x(kernels, kTokens, kCols, 2, true);
+        std::fill_n(x.f32.data(), kTokens * kCols, 127.0f * sign);  // whose scale is 1
+        x.quantise(kernels);
+        const std::vector<float> expected(kTokens * kRows, 127.0f * sign * static_cast<float>(code) * kCols);
+        CHECK(run(kernels, w.matrix, x.view, kRows) == expected);
+      }
+    }
+  }
+}
+
 TEST_CASE("the result does not depend on how rows are divided among calls") {
   for (const simd::Kernels& kernels : simd::all_kernels()) {
     CAPTURE(kernels.target);

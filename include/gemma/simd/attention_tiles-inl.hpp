@@ -25,9 +25,9 @@ namespace HWY_NAMESPACE {
 inline constexpr std::size_t kTileQueries = 2 * kLanes;
 inline constexpr std::size_t kMostTiles = 2;
 inline constexpr std::size_t kMostQueries = kMostTiles * kTileQueries;
-/// Keys whose scores stay in registers: with two vectors of queries each, half of them. They divide a block.
+/// Keys whose scores stay in registers: with two vectors of queries each, half of them.
 inline constexpr std::size_t kTileKeys = kBytes == 64 ? 8 : 4;
-inline constexpr std::size_t kPaddedKeys = (kKeyBlock + kTileKeys - 1) / kTileKeys * kTileKeys;
+static_assert(kKeyBlock % kTileKeys == 0, "the tiles of a block have room where its keys have");
 
 /// Up to kMostQueries queries and their softmax so far.
 class TiledAttention {
@@ -35,8 +35,8 @@ class TiledAttention {
   /// Bytes of scratch for heads of this size.
   static constexpr std::size_t scratch_bytes(std::size_t head_dim) {
     const std::size_t padded = pad(head_dim);
-    return sizeof(float) * (2 * kMostQueries * padded + kPaddedKeys * padded +
-                            kMostQueries * kPaddedKeys);
+    return sizeof(float) * (2 * kMostQueries * padded + kKeyBlock * padded +
+                            kMostQueries * kKeyBlock);
   }
 
   HWY_INLINE TiledAttention(const AttentionArgs& args, std::size_t kv_head, std::uint8_t* scratch)
@@ -44,7 +44,7 @@ class TiledAttention {
     q_ = reinterpret_cast<float*>(scratch);
     out_ = q_ + kMostQueries * padded_;
     rows_ = out_ + kMostQueries * padded_;
-    weights_ = rows_ + kPaddedKeys * padded_;
+    weights_ = rows_ + kKeyBlock * padded_;
   }
 
   HWY_INLINE bool full() const { return count_ == kMostQueries; }
@@ -97,7 +97,7 @@ class TiledAttention {
     load_kv_rows(a_, a_.k, kv_head_, static_cast<std::size_t>(begin), keys, padded_, rows_);
     std::memset(rows_ + keys * padded_, 0, (padded_keys - keys) * padded_ * sizeof(float));
     for (std::size_t tile = 0; tile < tiles; ++tile) {
-      float* weights = weights_ + tile * kTileQueries * kPaddedKeys;
+      float* weights = weights_ + tile * kTileQueries * kKeyBlock;
       for (std::size_t k = 0; k < padded_keys; k += kTileKeys) {
         score_keys(rows_ + k * padded_, q_ + tile * kTileQueries * padded_,
                    weights + k * kTileQueries);
@@ -178,7 +178,7 @@ class TiledAttention {
 
   /// out = shrink · out + Σ_k weight_k · value_k for kValueQueries queries.
   HWY_INLINE void add_values(std::size_t query, std::size_t keys) {
-    const float* weights = weights_ + query / kTileQueries * kTileQueries * kPaddedKeys +
+    const float* weights = weights_ + query / kTileQueries * kTileQueries * kKeyBlock +
                            query % kTileQueries;
     std::size_t i = 0;
     for (; i + 2 * kLanes <= padded_; i += 2 * kLanes) add_columns<2>(query, weights, keys, i);
@@ -222,8 +222,8 @@ class TiledAttention {
   std::size_t count_ = 0;
   float* q_;        ///< [tiles, head_dim, kTileQueries], times scale
   float* out_;      ///< [kMostQueries, padded]
-  float* rows_;     ///< [kPaddedKeys, padded]: keys, then values of a block
-  float* weights_;  ///< [tiles, kPaddedKeys, kTileQueries]
+  float* rows_;     ///< [kKeyBlock, padded]: keys, then values of a block
+  float* weights_;  ///< [tiles, kKeyBlock, kTileQueries]
   float* result_[kMostQueries];
   std::int32_t first_[kMostQueries], last_[kMostQueries];
   float largest_[kMostQueries], sum_[kMostQueries], shrink_[kMostQueries];

@@ -235,7 +235,8 @@ inline HWY_NOINLINE void quantized_matmul(const MatmulArgs& a, std::size_t row_b
         multiply_panel<PanelTraitsOf<Format>>(a, panel, token, tokens, col, cols, out,
                                               next_panel(a.weights, row, offset), kPanelRows * bytes);
       }
-      for (std::size_t t = 0; rows < kPanelRows && t < tokens; ++t) {
+      if (rows == kPanelRows) continue;
+      for (std::size_t t = 0; t < tokens; ++t) {
         std::memcpy(a.out + (token + t) * a.out_stride + row, panel.sums + t * kPanelRows, rows * sizeof(float));
       }
     }
