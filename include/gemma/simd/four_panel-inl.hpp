@@ -50,7 +50,7 @@ HWY_INLINE void store_scales(const VF* numbers, float* out) {
 /// A span of each of kLanes rows, `stride` bytes apart, from column `col` of the panel on. `first`: the
 /// rows' first lane.
 template <class Format>
-HWY_INLINE void fill_by_fours(const std::uint8_t* rows, std::size_t stride, std::size_t col,
+inline HWY_NOINLINE void fill_by_fours(const std::uint8_t* rows, std::size_t stride, std::size_t col,
                               std::size_t first, const Panel& panel) {
   using Spans = FourSpans<Format>;
   constexpr std::size_t kGroups = Codes<Format>::kSpan / Format::kGroup;
@@ -58,6 +58,10 @@ HWY_INLINE void fill_by_fours(const std::uint8_t* rows, std::size_t stride, std:
   const DU8 d;
   const Spans fours[4] = {Spans(rows, stride), Spans(rows + 4 * stride, stride),
                           Spans(rows + 8 * stride, stride), Spans(rows + 12 * stride, stride)};
+  VF scale[4 * kVectors], minimum[4 * kVectors];
+  unroll<4>([&](auto i) GEMMA_INLINE_LAMBDA {
+    fours[i].scales(scale + i * kVectors, minimum + i * kVectors);
+  });
   unroll<Codes<Format>::kSpan / 128>([&](auto half) GEMMA_INLINE_LAMBDA {
     constexpr std::size_t kHalf = decltype(half)::value;
     std::uint8_t* out = panel.codes + ((col + 128 * kHalf) * kPanelRows + 4 * first);
@@ -86,10 +90,6 @@ HWY_INLINE void fill_by_fours(const std::uint8_t* rows, std::size_t stride, std:
         });
       });
     }
-  });
-  VF scale[4 * kVectors], minimum[4 * kVectors];
-  unroll<4>([&](auto i) GEMMA_INLINE_LAMBDA {
-    fours[i].scales(scale + i * kVectors, minimum + i * kVectors);
   });
   const std::size_t at = col / Format::kGroup * kPanelRows + first;
   store_scales<kGroups>(scale, panel.scale + at);

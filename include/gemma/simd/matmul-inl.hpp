@@ -19,6 +19,9 @@ namespace HWY_NAMESPACE {
 /// Tokens of a register tile: with two vectors of rows, sums of products stay in registers.
 inline constexpr std::size_t kTileTokens = kBytes == 64 ? 6 : kHasPairs ? 3 : 4;
 
+/// Tokens of the other size of tiles.
+inline constexpr std::size_t kSmallTile = kTileTokens == 6 ? 4 : 2;
+
 /// The activations of a tile, from the panel's first column on, and rows [kPanelRows] of floats: of the sums so far,
 /// and those to which the new ones go.
 struct Tile {
@@ -52,22 +55,25 @@ HWY_INLINE VF scaled(VI32 sum, VF scale, VF bias) {
   else return hn::MulAdd(hn::BitCast(DF(), sum), scale, bias);
 }
 
-/// Four products at a time: sums[t][half of the rows] of group g.
+/// Four columns of the panel's rows, at `codes`, times those of the tokens: sums[t][half of the rows].
+template <std::size_t kTokens>
+HWY_INLINE void add_quad(const std::uint8_t* codes, const Tile& tile, std::size_t col, VI32 (*sums)[2]) {
+  const VU8 low = hn::LoadU(DU8(), codes);
+  const VU8 high = hn::LoadU(DU8(), codes + kBytes);
+  unroll<kTokens>([&](auto t) GEMMA_INLINE_LAMBDA {
+    const VI8 x = broadcast_quad(tile.q[t] + col);
+    sums[t][0] = add_quads(low, x, sums[t][0]);
+    sums[t][1] = add_quads(high, x, sums[t][1]);
+  });
+}
+
+/// Four products at a time: sums[t][half of the rows] of a group. (In a loop GCC would store the first sums in vain.)
 template <class Traits, std::size_t kTokens>
 HWY_INLINE void add_group_by_quads(const std::uint8_t* codes, const Tile& tile, std::size_t first,
                                    VI32 (*sums)[2]) {
-  const DU8 d;
-  HWY_UNROLL(8)
-  for (std::size_t quad = 0; quad < Traits::kGroup / 4; ++quad) {
-    const std::uint8_t* at = codes + quad * kPanelRows * 4;
-    const VU8 low = hn::LoadU(d, at);
-    const VU8 high = hn::LoadU(d, at + kBytes);
-    unroll<kTokens>([&](auto t) HWY_ATTR {
-      const VI8 x = broadcast_quad(tile.q[t] + first + 4 * quad);
-      sums[t][0] = add_quads(low, x, sums[t][0]);
-      sums[t][1] = add_quads(high, x, sums[t][1]);
-    });
-  }
+  unroll<Traits::kGroup / 4>([&](auto quad) GEMMA_INLINE_LAMBDA {
+    add_quad<kTokens>(codes + quad * kPanelRows * 4, tile, first + 4 * quad, sums);
+  });
 }
 
 /// Two products at a time, in 16 bits for as long as no sum can overflow.
@@ -156,17 +162,10 @@ inline HWY_NOINLINE void multiply_tile(const Panel& panel, std::size_t cols, con
   });
 }
 
-/// A panel's rows for `tokens` tokens, at most a tile of them.
-template <class Traits>
-HWY_INLINE void multiply_tokens(const Panel& panel, std::size_t cols, const Tile& tile,
-                                std::size_t tokens, bool fresh) {
-  if (tokens > 4) {
-    multiply_tile<Traits, kTileTokens>(panel, cols, tile, fresh);
-  } else if (tokens > 2) {
-    multiply_tile<Traits, HWY_MIN(kTileTokens, std::size_t{4})>(panel, cols, tile, fresh);
-  } else {
-    multiply_tile<Traits, 2>(panel, cols, tile, fresh);
-  }
+/// Tokens of the next tile where `left` are left: the last ones share two smaller tiles rather than to leave one
+/// nearly empty.
+HWY_INLINE std::size_t tile_tokens(std::size_t left) {
+  return left <= kSmallTile || (left > kTileTokens && left <= 2 * kSmallTile) ? kSmallTile : kTileTokens;
 }
 
 /// Columns [col, col + cols) of a panel for `tokens` tokens from first_token on. Sums go to `out`, rows of out_stride
@@ -180,13 +179,14 @@ inline HWY_NOINLINE void multiply_panel(const MatmulArgs& a, const Panel& panel,
   const std::size_t groups = cols / Traits::kGroup;
   const std::size_t tiles = HWY_MIN((tokens + kTileTokens - 1) / kTileTokens, std::size_t{3});
   const std::size_t lines = (next_bytes / 64 + tiles * groups - 1) / (tiles * groups);
-  for (std::size_t token = 0; token < tokens; token += kTileTokens) {
-    const std::size_t there = HWY_MIN(kTileTokens, tokens - token);
+  for (std::size_t token = 0; token < tokens;) {
+    const std::size_t size = tile_tokens(tokens - token);
+    const std::size_t there = HWY_MIN(size, tokens - token);
     Tile tile;  // what is missing of it has rows of sums that nobody reads
     tile.next = next;
     tile.next_lines = token < tiles * kTileTokens ? lines : 0;
     next += 64 * tile.next_lines * groups;
-    for (std::size_t t = 0; t < kTileTokens; ++t) {
+    for (std::size_t t = 0; t < size; ++t) {
       const std::size_t own = first_token + token + HWY_MIN(t, there - 1);
       tile.q[t] = a.x.coarse_rows.q + own * all_cols + col;
       tile.groups[t] = a.x.coarse_rows.groups + (own * all_cols + col) / kActivationGroup;
@@ -194,7 +194,9 @@ inline HWY_NOINLINE void multiply_panel(const MatmulArgs& a, const Panel& panel,
       tile.before[t] = sums;
       tile.out[t] = out != nullptr && t < there ? out + (token + t) * a.out_stride : sums;
     }
-    multiply_tokens<Traits>(panel, cols, tile, there, col == 0);
+    if (size == kTileTokens) multiply_tile<Traits, kTileTokens>(panel, cols, tile, col == 0);
+    else multiply_tile<Traits, kSmallTile>(panel, cols, tile, col == 0);
+    token += size;
   }
 }
 

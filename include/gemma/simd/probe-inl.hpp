@@ -20,18 +20,17 @@ inline HWY_NOINLINE std::size_t multiply_bytes(std::size_t rounds, std::int32_t*
   const DI8 d8;
   const DI16 d16;
   const DI32 d32;
-  // Different ones in each chain and round, so that no product serves twice.
   VU8 codes[kSums];
-  VI32 sums[kSums];
-  unroll<kSums>([&](auto i) HWY_ATTR {
+  VI32 sums[kSums];  // different ones, so that no product serves twice
+  unroll<kSums>([&](auto i) GEMMA_INLINE_LAMBDA {
     codes[i] = hn::Set(DU8(), static_cast<std::uint8_t>(i + 1));
-    sums[i] = hn::Zero(d32);
+    sums[i] = hn::Set(d32, static_cast<std::int32_t>(i));
   });
   VI8 x = hn::Set(d8, 1);
   for (std::size_t round = 0; round < rounds; ++round) {
-    unroll<kSums>([&](auto i) HWY_ATTR {
+    unroll<kSums>([&](auto i) GEMMA_INLINE_LAMBDA {
       if constexpr (kHasQuads) {
-        sums[i] = add_quads(codes[i], x, sums[i]);
+        sums[i] = add_quads(codes[0], x, sums[i]);
       } else if constexpr (kHasPairs) {
         const VI16 products = hn::SatWidenMulPairwiseAdd(d16, codes[i], x);
         sums[i] = hn::BitCast(d32, hn::Add(hn::BitCast(d16, sums[i]), products));
@@ -40,10 +39,10 @@ inline HWY_NOINLINE std::size_t multiply_bytes(std::size_t rounds, std::int32_t*
         sums[i] = hn::Add(sums[i], hn::WidenMulPairwiseAdd(d32, wide, hn::BitCast(d16, x)));
       }
     });
-    x = hn::Add(x, hn::Set(d8, 1));
+    if constexpr (!kHasQuads) x = hn::Add(x, hn::Set(d8, 1));  // or products could leave the loop
   }
   VI32 total = hn::Zero(d32);
-  unroll<kSums>([&](auto i) HWY_ATTR { total = hn::Add(total, sums[i]); });
+  unroll<kSums>([&](auto i) GEMMA_INLINE_LAMBDA { total = hn::Add(total, sums[i]); });
   *out = hn::ReduceSum(d32, total);
   constexpr std::size_t kEach = kHasQuads || kHasPairs ? kBytes : kBytes / 2;
   return rounds * kSums * kEach;
