@@ -18,7 +18,8 @@ namespace simd {
 namespace HWY_NAMESPACE {
 
 inline constexpr std::size_t kPanelRows = 2 * kLanes;
-inline constexpr std::size_t kPanelCols = 512;
+/// Many, since each tile of tokens must begin and end; few enough that 24 KB of codes stay in the first cache.
+inline constexpr std::size_t kPanelCols = 768;
 /// Tokens whose sums are kept while they meet the panels of some rows; more take turns.
 inline constexpr std::size_t kPanelTokens = 1024;
 /// What there is behind the sums, for tiles that are not full.
