@@ -18,35 +18,53 @@ GEMMA_NAMESPACE_BEGIN
 namespace simd {
 namespace HWY_NAMESPACE {
 
-/// A group of 32 floats as integers of 15 bits: q = 256 high + low, x ≈ scale · q. The high bytes
-/// alone are what rounding to 8 bits gives.
-struct QuantizedGroup {
+/// The scales of some groups of 32 floats, as integers of 15 bits: found together, so that no group waits for the
+/// one before.
+struct GroupScales {
+  static constexpr std::size_t kMost = 16;
   static constexpr std::size_t kVectors = kActivationGroup / kLanes;
-  VI32 q[kVectors];
-  VI32 high[kVectors];
-  float scale;
+  float scale[kMost];    ///< a group with a number that is not finite has NaN, so that nothing hides it
+  float inverse[kMost];  ///< 0: all integers are to be 0
 
-  /// A group that holds a number that is not finite gets a scale that is not a number either, so
-  /// that nothing hides it.
-  HWY_INLINE explicit QuantizedGroup(const float* x) {
+  HWY_INLINE GroupScales(const float* x, std::size_t groups) {
     constexpr float kLargest = 127.0f * 256.0f;
     const DF d;
     const DI32 di;
     // Of numbers without sign the bits are in the order of the numbers, and those of infinity and NaN the largest.
-    VI32 bits = hn::Zero(di);
-    for (std::size_t v = 0; v < kVectors; ++v) {
-      bits = hn::Max(bits, hn::BitCast(di, hn::Abs(hn::LoadU(d, x + v * kLanes))));
+    std::int32_t largest[kMost] = {};
+    for (std::size_t g = 0; g < groups; ++g) {
+      VI32 bits = hn::Zero(di);
+      for (std::size_t v = 0; v < kVectors; ++v) {
+        bits = hn::Max(bits, hn::BitCast(di, hn::Abs(hn::LoadU(d, x + g * kActivationGroup + v * kLanes))));
+      }
+      largest[g] = hn::ReduceMax(di, bits);
     }
-    const std::int32_t largest = hn::ReduceMax(di, bits);
-    const bool finite = largest < 0x7F800000;
-    float max;
-    std::memcpy(&max, &largest, sizeof max);
-    const bool usable = finite && max > 1e-35f;
-    const VF inverse = hn::Set(d, usable ? kLargest / max : 0.0f);
-    scale = usable ? max / kLargest : finite ? 0.0f : std::numeric_limits<float>::quiet_NaN();
+    for (std::size_t g = 0; g < kMost; g += kLanes) {
+      const VI32 bits = hn::LoadU(di, largest + g);
+      const VF max = hn::BitCast(d, bits);
+      const auto finite = hn::RebindMask(d, hn::Lt(bits, hn::Set(di, 0x7F800000)));
+      const auto usable = hn::And(finite, hn::Gt(max, hn::Set(d, 1e-35f)));
+      hn::StoreU(hn::IfThenElseZero(usable, hn::Div(hn::Set(d, kLargest), max)), d, inverse + g);
+      const VF own = hn::IfThenElseZero(usable, hn::Div(max, hn::Set(d, kLargest)));
+      const VF none = hn::Set(d, std::numeric_limits<float>::quiet_NaN());
+      hn::StoreU(hn::IfThenElse(finite, own, none), d, scale + g);
+    }
+  }
+};
+
+/// A group as integers of 15 bits: q = 256 high + low, x ≈ scale · q. The high bytes alone are what rounding to
+/// 8 bits gives.
+struct QuantizedGroup {
+  static constexpr std::size_t kVectors = GroupScales::kVectors;
+  VI32 q[kVectors];
+  VI32 high[kVectors];
+
+  HWY_INLINE QuantizedGroup(const float* x, float inverse) {
+    const DF d;
+    const DI32 di;
     for (std::size_t v = 0; v < kVectors; ++v) {
-      const VF values = usable ? hn::LoadU(d, x + v * kLanes) : hn::Zero(d);
-      q[v] = hn::NearestInt(hn::Mul(values, inverse));
+      const VF values = inverse > 0.0f ? hn::LoadU(d, x + v * kLanes) : hn::Zero(d);
+      q[v] = hn::NearestInt(hn::Mul(values, hn::Set(d, inverse)));
       high[v] = hn::ShiftRight<8>(hn::Add(q[v], hn::Set(di, 128)));
     }
   }
@@ -62,6 +80,18 @@ struct QuantizedGroup {
       sums[h] = hn::ReduceSum(di, sum);
     }
   }
+
+  /// The same of integers whose sums have less than 16 bits: two sums in one.
+  static HWY_INLINE void short_half_sums(const VI32* values, std::int32_t* sums) {
+    const DI32 di;
+    VI32 both = hn::Zero(di);
+    for (std::size_t v = 0; v < kVectors / 2; ++v) {
+      both = hn::Add(both, hn::Add(values[v], hn::ShiftLeft<16>(values[kVectors / 2 + v])));
+    }
+    const std::int32_t sum = hn::ReduceSum(di, both);
+    sums[0] = static_cast<std::int16_t>(sum & 0xFFFF);
+    sums[1] = (sum - sums[0]) >> 16;
+  }
 };
 
 HWY_INLINE void store_bytes(VI32 values, std::int8_t* out) {
@@ -69,21 +99,34 @@ HWY_INLINE void store_bytes(VI32 values, std::int8_t* out) {
   hn::StoreU(hn::DemoteTo(narrow, values), narrow, out);
 }
 
+/// Calls visit(g, integers of group g, their scale) for all groups of n floats.
+template <class Visit>
+HWY_INLINE void quantize_groups(const float* x, std::size_t n, const Visit& visit) {
+  const std::size_t groups = n / kActivationGroup;
+  for (std::size_t first = 0; first < groups; first += GroupScales::kMost) {
+    const float* own = x + first * kActivationGroup;
+    const std::size_t count = HWY_MIN(GroupScales::kMost, groups - first);
+    const GroupScales scales(own, count);
+    for (std::size_t g = 0; g < count; ++g) {
+      visit(first + g, QuantizedGroup(own + g * kActivationGroup, scales.inverse[g]), scales.scale[g]);
+    }
+  }
+}
+
 inline HWY_NOINLINE void quantize_coarse(const float* x, std::size_t n, const CoarseRow& out) {
-  for (std::size_t g = 0; g < n / kActivationGroup; ++g) {
-    const QuantizedGroup group(x + g * kActivationGroup);
+  quantize_groups(x, n, [&](std::size_t g, const QuantizedGroup& group, float scale) GEMMA_INLINE_LAMBDA {
     for (std::size_t v = 0; v < QuantizedGroup::kVectors; ++v) {
       store_bytes(group.high[v], out.q + g * kActivationGroup + v * kLanes);
     }
     std::int32_t halves[2];
-    QuantizedGroup::half_sums(group.high, halves);
+    QuantizedGroup::short_half_sums(group.high, halves);
     CoarseGroup& meta = out.groups[g];
-    meta.scale = 256.0f * group.scale;
+    meta.scale = 256.0f * scale;
     meta.sum = meta.scale * static_cast<float>(halves[0] + halves[1]);
     meta.minus_sum = -(halves[0] + halves[1]);
     meta.minus_half[0] = -halves[0];
     meta.minus_half[1] = -halves[1];
-  }
+  });
 }
 
 /// How many even ones, and then odd ones, of fine activations of 16 bits lie together: so codes, which are
@@ -131,8 +174,7 @@ HWY_INLINE void store_alternating(const VI32* q, std::size_t g, std::size_t n, s
 }
 
 inline HWY_NOINLINE void quantize_fine(const float* x, std::size_t n, const FineRow& out) {
-  for (std::size_t g = 0; g < n / kActivationGroup; ++g) {
-    const QuantizedGroup group(x + g * kActivationGroup);
+  quantize_groups(x, n, [&](std::size_t g, const QuantizedGroup& group, float scale) GEMMA_INLINE_LAMBDA {
     if constexpr (kHasQuads) {  // all high bytes of the row, then all low ones
       for (std::size_t v = 0; v < QuantizedGroup::kVectors; ++v) {
         const std::size_t at = g * kActivationGroup + v * kLanes;
@@ -144,12 +186,10 @@ inline HWY_NOINLINE void quantize_fine(const float* x, std::size_t n, const Fine
     }
     std::int32_t halves[2];
     QuantizedGroup::half_sums(group.q, halves);
-    out.scale[g] = group.scale;
-    out.sum[g] = group.scale * static_cast<float>(halves[0] + halves[1]);
-    for (std::size_t h = 0; h < 2; ++h) {
-      out.half_sum[2 * g + h] = group.scale * static_cast<float>(halves[h]);
-    }
-  }
+    out.scale[g] = scale;
+    out.sum[g] = scale * static_cast<float>(halves[0] + halves[1]);
+    for (std::size_t h = 0; h < 2; ++h) out.half_sum[2 * g + h] = scale * static_cast<float>(halves[h]);
+  });
 }
 
 /// The fine activations of one token.
