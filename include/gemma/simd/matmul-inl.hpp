@@ -22,17 +22,17 @@ inline constexpr std::size_t kTileTokens = kBytes == 64 ? 6 : kHasPairs ? 3 : 4;
 /// Tokens of the other size of tiles.
 inline constexpr std::size_t kSmallTile = kTileTokens == 6 ? 4 : 2;
 
-/// The activations of a tile, from the panel's first column on, and rows [kPanelRows] of floats: of the sums so far,
-/// and those to which the new ones go.
+/// A tile: its activations from the panel's first column on, and where its sums go.
 struct Tile {
-  static constexpr std::size_t kMost = 6;
-  static_assert(kTileTokens <= kMost && kMost <= kSpareTokens, "a tile's tokens have sums");
-  const std::int8_t* q[kMost];
-  const CoarseGroup* groups[kMost];
-  const float* before[kMost];
-  float* out[kMost];
-  const std::uint8_t* next;  ///< what is asked for meanwhile
-  std::size_t next_lines;    ///< of 64 bytes, with each group of columns
+  static_assert(kTileTokens <= kSpareTokens, "a tile that is not full has sums, too");
+  CoarseRow first;            ///< of the first token
+  std::size_t cols;           ///< from a token to the next
+  std::size_t last;           ///< token that there is; what is missing takes its activations
+  float* sums;                ///< [tokens, kPanelRows]: those so far
+  float* out;                 ///< [last + 1, out_stride]: where they go at the end; null: to sums
+  std::size_t out_stride;     ///< floats
+  const std::uint8_t* next;   ///< what is asked for meanwhile
+  std::size_t next_lines;     ///< of 64 bytes, with each group of columns
 };
 
 /// What an integer is, as a float: 1.5 · 2^23 and an integer below 2^22 added to its bits is their sum as a float.
@@ -57,11 +57,11 @@ HWY_INLINE VF scaled(VI32 sum, VF scale, VF bias) {
 
 /// Four columns of the panel's rows, at `codes`, times those of the tokens: sums[t][half of the rows].
 template <std::size_t kTokens>
-HWY_INLINE void add_quad(const std::uint8_t* codes, const Tile& tile, std::size_t col, VI32 (*sums)[2]) {
+HWY_INLINE void add_quad(const std::uint8_t* codes, const CoarseRow* tokens, std::size_t col, VI32 (*sums)[2]) {
   const VU8 low = hn::LoadU(DU8(), codes);
   const VU8 high = hn::LoadU(DU8(), codes + kBytes);
   unroll<kTokens>([&](auto t) GEMMA_INLINE_LAMBDA {
-    const VI8 x = broadcast_quad(tile.q[t] + col);
+    const VI8 x = broadcast_quad(tokens[t].q + col);
     sums[t][0] = add_quads(low, x, sums[t][0]);
     sums[t][1] = add_quads(high, x, sums[t][1]);
   });
@@ -69,16 +69,16 @@ HWY_INLINE void add_quad(const std::uint8_t* codes, const Tile& tile, std::size_
 
 /// Four products at a time: sums[t][half of the rows] of a group. (In a loop GCC would store the first sums in vain.)
 template <class Traits, std::size_t kTokens>
-HWY_INLINE void add_group_by_quads(const std::uint8_t* codes, const Tile& tile, std::size_t first,
+HWY_INLINE void add_group_by_quads(const std::uint8_t* codes, const CoarseRow* tokens, std::size_t first,
                                    VI32 (*sums)[2]) {
   unroll<Traits::kGroup / 4>([&](auto quad) GEMMA_INLINE_LAMBDA {
-    add_quad<kTokens>(codes + quad * kPanelRows * 4, tile, first + 4 * quad, sums);
+    add_quad<kTokens>(codes + quad * kPanelRows * 4, tokens, first + 4 * quad, sums);
   });
 }
 
 /// Two products at a time, in 16 bits for as long as no sum can overflow.
 template <class Traits, std::size_t kTokens>
-HWY_INLINE void add_group_by_pairs(const std::uint8_t* codes, const Tile& tile, std::size_t first,
+HWY_INLINE void add_group_by_pairs(const std::uint8_t* codes, const CoarseRow* tokens, std::size_t first,
                                    VI32 (*sums)[2]) {
   constexpr int kNibble = Traits::kBits == 8 ? 4 : Traits::kBits;
   // Of the largest codes and activations: 2 · 127 · 15 for 4 bits.
@@ -98,7 +98,7 @@ HWY_INLINE void add_group_by_pairs(const std::uint8_t* codes, const Tile& tile, 
         const VU8 low = hn::LoadU(d, at);
         const VU8 high = hn::LoadU(d, at + kBytes);
         unroll<kTokens>([&](auto t) GEMMA_INLINE_LAMBDA {
-          const VI8 x = broadcast_quad(tile.q[t] + first + 4 * quad);
+          const VI8 x = broadcast_quad(tokens[t].q + first + 4 * quad);
           narrow[2 * t] = hn::Add(narrow[2 * t], hn::SatWidenMulPairwiseAdd(d16, low, x));
           narrow[2 * t + 1] = hn::Add(narrow[2 * t + 1], hn::SatWidenMulPairwiseAdd(d16, high, x));
         });
@@ -111,16 +111,19 @@ HWY_INLINE void add_group_by_pairs(const std::uint8_t* codes, const Tile& tile, 
   }
 }
 
-/// tile.out[t] = tile.before[t] + Σ over the panel's columns, for kTokens tokens; `fresh`: nothing was before.
+/// Adds the products of the panel's columns to the sums of kTokens tokens; `fresh`: there are none yet.
 template <class Traits, std::size_t kTokens>
-inline HWY_NOINLINE void multiply_tile(const Panel& panel, std::size_t cols, const Tile& tile,
-                                       bool fresh) {
+HWY_INLINE void multiply_tile(const Panel& panel, std::size_t cols, const Tile& tile, bool fresh) {
   constexpr std::size_t kGroup = Traits::kGroup;
   const DF d;
+  CoarseRow tokens[kTokens];
   VF out[kTokens][2];
-  unroll<kTokens>([&](auto t) HWY_ATTR {
-    out[t][0] = fresh ? hn::Zero(d) : hn::LoadU(d, tile.before[t]);
-    out[t][1] = fresh ? hn::Zero(d) : hn::LoadU(d, tile.before[t] + kLanes);
+  unroll<kTokens>([&](auto t) GEMMA_INLINE_LAMBDA {
+    const std::size_t offset = HWY_MIN(std::size_t{t}, tile.last) * tile.cols;
+    tokens[t] = {tile.first.q + offset, tile.first.groups + offset / kActivationGroup};
+    const float* sums = tile.sums + t * kPanelRows;
+    out[t][0] = fresh ? hn::Zero(d) : hn::LoadU(d, sums);
+    out[t][1] = fresh ? hn::Zero(d) : hn::LoadU(d, sums + kLanes);
   });
   for (std::size_t g = 0; g < cols / kGroup; ++g) {
     if constexpr (kPrefetchesLate) {
@@ -130,20 +133,20 @@ inline HWY_NOINLINE void multiply_tile(const Panel& panel, std::size_t cols, con
     }
     VI32 sums[kTokens][2];
     unroll<kTokens>([&](auto t) HWY_ATTR {
-      sums[t][0] = sums[t][1] = start_of_sum<kGroup>(tile.groups[t], g, panel.offset);
+      sums[t][0] = sums[t][1] = start_of_sum<kGroup>(tokens[t].groups, g, panel.offset);
     });
     const std::uint8_t* codes = panel.codes + g * kGroup * kPanelRows;
     if constexpr (kHasPairs) {
-      add_group_by_pairs<Traits, kTokens>(codes, tile, g * kGroup, sums);
+      add_group_by_pairs<Traits, kTokens>(codes, tokens, g * kGroup, sums);
     } else {
-      add_group_by_quads<Traits, kTokens>(codes, tile, g * kGroup, sums);
+      add_group_by_quads<Traits, kTokens>(codes, tokens, g * kGroup, sums);
     }
     const VF scale_low = hn::LoadU(d, panel.scale + g * kPanelRows);
     const VF scale_high = hn::LoadU(d, panel.scale + g * kPanelRows + kLanes);
     const VF bias_low = hn::Mul(scale_low, hn::Set(d, -kBias));
     const VF bias_high = hn::Mul(scale_high, hn::Set(d, -kBias));
     unroll<kTokens>([&](auto t) HWY_ATTR {
-      const CoarseGroup& group = tile.groups[t][g * kGroup / kActivationGroup];
+      const CoarseGroup& group = tokens[t].groups[g * kGroup / kActivationGroup];
       const VF x_scale = hn::Set(d, group.scale);
       out[t][0] = hn::MulAdd(scaled(sums[t][0], scale_low, bias_low), x_scale, out[t][0]);
       out[t][1] = hn::MulAdd(scaled(sums[t][1], scale_high, bias_high), x_scale, out[t][1]);
@@ -156,9 +159,10 @@ inline HWY_NOINLINE void multiply_tile(const Panel& panel, std::size_t cols, con
       }
     });
   }
-  unroll<kTokens>([&](auto t) HWY_ATTR {
-    hn::StoreU(out[t][0], d, tile.out[t]);
-    hn::StoreU(out[t][1], d, tile.out[t] + kLanes);
+  unroll<kTokens>([&](auto t) GEMMA_INLINE_LAMBDA {
+    float* to = tile.out != nullptr && t <= tile.last ? tile.out + t * tile.out_stride : tile.sums + t * kPanelRows;
+    hn::StoreU(out[t][0], d, to);
+    hn::StoreU(out[t][1], d, to + kLanes);
   });
 }
 
@@ -181,19 +185,17 @@ inline HWY_NOINLINE void multiply_panel(const MatmulArgs& a, const Panel& panel,
   const std::size_t lines = (next_bytes / 64 + tiles * groups - 1) / (tiles * groups);
   for (std::size_t token = 0; token < tokens;) {
     const std::size_t size = tile_tokens(tokens - token);
-    const std::size_t there = HWY_MIN(size, tokens - token);
-    Tile tile;  // what is missing of it has rows of sums that nobody reads
+    const std::size_t offset = (first_token + token) * all_cols + col;
+    Tile tile;
+    tile.first = {a.x.coarse_rows.q + offset, a.x.coarse_rows.groups + offset / kActivationGroup};
+    tile.cols = all_cols;
+    tile.last = HWY_MIN(size, tokens - token) - 1;
+    tile.sums = panel.sums + token * kPanelRows;
+    tile.out = out == nullptr ? nullptr : out + token * a.out_stride;
+    tile.out_stride = a.out_stride;
     tile.next = next;
     tile.next_lines = token < tiles * kTileTokens ? lines : 0;
     next += 64 * tile.next_lines * groups;
-    for (std::size_t t = 0; t < size; ++t) {
-      const std::size_t own = first_token + token + HWY_MIN(t, there - 1);
-      tile.q[t] = a.x.coarse_rows.q + own * all_cols + col;
-      tile.groups[t] = a.x.coarse_rows.groups + (own * all_cols + col) / kActivationGroup;
-      float* sums = panel.sums + (token + t) * kPanelRows;
-      tile.before[t] = sums;
-      tile.out[t] = out != nullptr && t < there ? out + (token + t) * a.out_stride : sums;
-    }
     if (size == kTileTokens) multiply_tile<Traits, kTileTokens>(panel, cols, tile, col == 0);
     else multiply_tile<Traits, kSmallTile>(panel, cols, tile, col == 0);
     token += size;
