@@ -78,6 +78,8 @@
 #define GEMMA_ABI_TARGET avx3_dl
 #elif HWY_STATIC_TARGET == HWY_AVX3
 #define GEMMA_ABI_TARGET avx3
+#elif HWY_STATIC_TARGET == HWY_AVX2 && defined(__AVXVNNI__)
+#define GEMMA_ABI_TARGET avx2_vnni
 #elif HWY_STATIC_TARGET == HWY_AVX2
 #define GEMMA_ABI_TARGET avx2
 #elif HWY_STATIC_TARGET == HWY_SSE4

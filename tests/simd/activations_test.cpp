@@ -25,18 +25,17 @@ struct Coarse {
 
 struct Fine {
   std::vector<std::int8_t> q;
-  std::size_t n;
   std::vector<float> scale, sum, half_sum;
 
   Fine(const simd::Kernels& kernels, const std::vector<float>& x)
-      : q(simd::fine_bytes(x.size())), n(x.size()), scale(x.size() / 32), sum(x.size() / 32), half_sum(x.size() / 16) {
+      : q(simd::fine_bytes(x.size())), scale(x.size() / 32), sum(x.size() / 32), half_sum(x.size() / 16) {
     kernels.quantize_fine(x.data(), x.size(), {q.data(), scale.data(), sum.data(), half_sum.data()});
   }
 
   /// The i-th integer: high and low bytes, or an int16 among 16 even and 16 odd ones, or 8 of each, whichever
   /// comes nearest to x.
   double integer(std::size_t i, double x) const {
-    double best = 256.0 * q[i] + q[n + i];
+    double best = 256.0 * q[i] + q[q.size() / 4 + i];
     for (const std::size_t run : {8u, 16u}) {
       const std::size_t in = i % (2 * run);
       std::int16_t word;

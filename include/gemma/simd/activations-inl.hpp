@@ -145,7 +145,10 @@ HWY_INLINE VI16 load_alternate(const std::int16_t* x) {
   }
 }
 
-/// Where in FineRow::q for n numbers those for paired codes begin.
+/// Where in FineRow::q for n numbers the low bytes begin, where high and low ones lie apart.
+constexpr std::size_t low_offset(std::size_t n) { return fine_bytes(n) / 4; }
+
+/// Where those for paired codes begin.
 constexpr std::size_t paired_offset(std::size_t n) { return fine_bytes(n) / 2; }
 
 /// Stores 16 bits of each of 32 numbers, the g-th group of n, in the orders that codes come in.
@@ -176,10 +179,16 @@ HWY_INLINE void store_alternating(const VI32* q, std::size_t g, std::size_t n, s
 inline HWY_NOINLINE void quantize_fine(const float* x, std::size_t n, const FineRow& out) {
   quantize_groups(x, n, [&](std::size_t g, const QuantizedGroup& group, float scale) GEMMA_INLINE_LAMBDA {
     if constexpr (kHasQuads) {  // all high bytes of the row, then all low ones
+      std::int8_t* paired = out.q + paired_offset(n) + g / 2 * 64 + g % 2 * 16;
       for (std::size_t v = 0; v < QuantizedGroup::kVectors; ++v) {
         const std::size_t at = g * kActivationGroup + v * kLanes;
         store_bytes(group.high[v], out.q + at);
-        store_bytes(group.low(v), out.q + n + at);
+        store_bytes(group.low(v), out.q + low_offset(n) + at);
+        if constexpr (kPairsBlocks) {
+          const std::size_t in_pair = v / 2 * 32 + v % 2 * kLanes;
+          store_bytes(group.high[v], paired + in_pair);
+          store_bytes(group.low(v), paired + low_offset(n) + in_pair);
+        }
       }
     } else {
       store_alternating(group.q, g, n, out.q);

@@ -8,6 +8,15 @@
 
 #include "gemma/simd/vector-inl.hpp"
 
+// VNNI in vectors of 32 bytes, as PCs have it, is no target of Highway's: it is used where the compiler's flags promise
+// it and the target is not chosen at run time. (There both kinds of AVX2 would have the same name.)
+#undef GEMMA_SIMD_AVX_VNNI
+#if defined(__AVXVNNI__) && HWY_TARGET == HWY_AVX2 && !defined(GEMMA_DYNAMIC_DISPATCH)
+#define GEMMA_SIMD_AVX_VNNI 1
+#else
+#define GEMMA_SIMD_AVX_VNNI 0
+#endif
+
 HWY_BEFORE_NAMESPACE();
 GEMMA_NAMESPACE_BEGIN
 namespace simd {
@@ -16,7 +25,7 @@ namespace HWY_NAMESPACE {
 /// One instruction adds four products of bytes to an int32: VNNI, and NEON's dot products, which
 /// want both sides signed.
 #if HWY_ARCH_X86
-inline constexpr bool kHasQuads = HWY_TARGET <= HWY_AVX3_DL;
+inline constexpr bool kHasQuads = HWY_TARGET <= HWY_AVX3_DL || GEMMA_SIMD_AVX_VNNI;
 inline constexpr bool kSignedCodes = false;
 #elif GEMMA_SIMD_NEON_DOT
 inline constexpr bool kHasQuads = true;
@@ -34,6 +43,8 @@ inline constexpr bool kHasPairs = HWY_ARCH_X86 && HWY_TARGET <= HWY_SSSE3 && !kH
 HWY_INLINE VI32 add_quads(VU8 codes, VI8 x, VI32 sum) {
 #if GEMMA_SIMD_NEON_DOT
   return VI32(vdotq_s32(sum.raw, hn::BitCast(DI8(), codes).raw, x.raw));
+#elif GEMMA_SIMD_AVX_VNNI
+  return VI32{_mm256_dpbusd_avx_epi32(sum.raw, codes.raw, x.raw)};
 #else
   return hn::SumOfMulQuadAccumulate(DI32(), codes, x, sum);
 #endif

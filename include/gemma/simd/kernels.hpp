@@ -142,7 +142,7 @@ inline constexpr std::size_t kLargestQuantizedHead = kScratchBytes / kKeyBlock /
 /// One target's kernels. Every result depends on its own inputs only, never on how rows or tokens
 /// were divided among calls: so any number of threads gives the same bits.
 struct Kernels {
-  const char* target;  ///< Highway's name of the SIMD target, such as "AVX3_ZEN4"
+  const char* target;  ///< Highway's name of the SIMD target, such as "AVX3_ZEN4", or "AVX2_VNNI"
 
   /// One row of n floats, n a multiple of kActivationGroup, to 8 bits.
   void (*quantize_coarse)(const float* x, std::size_t n, const CoarseRow& out);

@@ -269,7 +269,7 @@ HWY_INLINE void add_rows(const std::uint8_t* rows, std::size_t stride, std::size
         input[t].sum = padded_sum[t];
       }
     }
-    sums.add(spans, stride, cols, input);
+    sums.add(spans, stride, low_offset(cols), input);
   }
 }
 

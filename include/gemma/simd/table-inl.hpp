@@ -77,7 +77,7 @@ inline void matmul_rows(const MatmulArgs& a, const std::uint32_t* rows, std::siz
 
 inline Kernels make_table() {
   Kernels table{};
-  table.target = hwy::TargetName(HWY_TARGET);
+  table.target = GEMMA_SIMD_AVX_VNNI ? "AVX2_VNNI" : hwy::TargetName(HWY_TARGET);
   table.quantize_coarse = &quantize_coarse;
   table.quantize_fine = &quantize_fine;
   table.matmul = &matmul;
