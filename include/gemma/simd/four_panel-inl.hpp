@@ -48,7 +48,7 @@ HWY_INLINE void store_scales(const VF* numbers, float* out) {
 }
 
 /// A span of each of kLanes rows, `stride` bytes apart, from column `col` of the panel on. `first`: the
-/// rows' first lane.
+/// rows' first lane. (By itself, since in a loop GCC keeps the address of each row, for which registers are too few.)
 template <class Format>
 inline HWY_NOINLINE void fill_by_fours(const std::uint8_t* rows, std::size_t stride, std::size_t col,
                               std::size_t first, const Panel& panel) {

@@ -19,7 +19,7 @@ namespace HWY_NAMESPACE {
 /// Tokens of a register tile: with two vectors of rows, sums of products stay in registers.
 inline constexpr std::size_t kTileTokens = kBytes == 64 ? 6 : kHasPairs ? 3 : 4;
 
-/// Tokens of the other size of tiles.
+/// Tokens of the smaller tiles, for the last ones.
 inline constexpr std::size_t kSmallTile = kTileTokens == 6 ? 4 : 2;
 
 /// A tile: its activations from the panel's first column on, and where its sums go.
