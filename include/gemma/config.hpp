@@ -80,6 +80,8 @@
 #define GEMMA_ABI_TARGET avx3
 #elif HWY_STATIC_TARGET == HWY_AVX2 && defined(__AVXVNNI__)
 #define GEMMA_ABI_TARGET avx2_vnni
+// VNNI in vectors of 32 bytes, as PCs have it, is no target of Highway's: only the compiler's flags can promise it.
+#define GEMMA_SIMD_AVX_VNNI 1
 #elif HWY_STATIC_TARGET == HWY_AVX2
 #define GEMMA_ABI_TARGET avx2
 #elif HWY_STATIC_TARGET == HWY_SSE4
@@ -107,6 +109,9 @@
 #else
 #define GEMMA_ABI_TARGET other
 #endif
+#endif
+#if !defined(GEMMA_SIMD_AVX_VNNI)
+#define GEMMA_SIMD_AVX_VNNI 0
 #endif
 
 // Options that change what a type looks like or what a function does are part of the name, too.

@@ -8,15 +8,6 @@
 
 #include "gemma/simd/vector-inl.hpp"
 
-// VNNI in vectors of 32 bytes, as PCs have it, is no target of Highway's: it is used where the compiler's flags promise
-// it and the target is not chosen at run time. (There both kinds of AVX2 would have the same name.)
-#undef GEMMA_SIMD_AVX_VNNI
-#if defined(__AVXVNNI__) && HWY_TARGET == HWY_AVX2 && !defined(GEMMA_DYNAMIC_DISPATCH)
-#define GEMMA_SIMD_AVX_VNNI 1
-#else
-#define GEMMA_SIMD_AVX_VNNI 0
-#endif
-
 HWY_BEFORE_NAMESPACE();
 GEMMA_NAMESPACE_BEGIN
 namespace simd {

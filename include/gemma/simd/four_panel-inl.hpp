@@ -51,14 +51,14 @@ HWY_INLINE void store_scales(const VF* numbers, float* out) {
 /// rows' first lane. (By itself, since in a loop GCC keeps the address of each row, for which registers are too few.)
 template <class Format>
 inline HWY_NOINLINE void fill_by_fours(const std::uint8_t* rows, std::size_t stride, std::size_t col,
-                              std::size_t first, const Panel& panel) {
+                                       std::size_t first, const Panel& panel) {
   using Spans = FourSpans<Format>;
   constexpr std::size_t kGroups = Codes<Format>::kSpan / Format::kGroup;
   constexpr std::size_t kVectors = 4 * kGroups / kLanes;
   const DU8 d;
   const Spans fours[4] = {Spans(rows, stride), Spans(rows + 4 * stride, stride),
                           Spans(rows + 8 * stride, stride), Spans(rows + 12 * stride, stride)};
-  VF scale[4 * kVectors], minimum[4 * kVectors];
+  VF scale[4 * kVectors], minimum[4 * kVectors];  // before codes are stored, or all would be loaded again
   unroll<4>([&](auto i) GEMMA_INLINE_LAMBDA {
     fours[i].scales(scale + i * kVectors, minimum + i * kVectors);
   });
