@@ -59,16 +59,16 @@ inline HWY_NOINLINE void fill_by_fours(const std::uint8_t* rows, std::size_t str
   const Spans fours[4] = {Spans(rows, stride), Spans(rows + 4 * stride, stride),
                           Spans(rows + 8 * stride, stride), Spans(rows + 12 * stride, stride)};
   VF scale[4 * kVectors], minimum[4 * kVectors];  // before codes are stored, or all would be loaded again
-  unroll<4>([&](auto i) GEMMA_INLINE_LAMBDA {
-    fours[i].scales(scale + i * kVectors, minimum + i * kVectors);
-  });
   unroll<Codes<Format>::kSpan / 128>([&](auto half) GEMMA_INLINE_LAMBDA {
     constexpr std::size_t kHalf = decltype(half)::value;
     std::uint8_t* out = panel.codes + ((col + 128 * kHalf) * kPanelRows + 4 * first);
     VU32 in[kLanes], words[kLanes];
     if constexpr (Spans::kNibbles) {
-      unroll<kLanes>([&](auto r) GEMMA_INLINE_LAMBDA {
-        in[r] = hn::BitCast(DU32(), fours[r / 4].template both<kHalf>(r % 4));
+      unroll<4>([&](auto i) GEMMA_INLINE_LAMBDA {
+        if constexpr (kHalf == 0) fours[i].scales(scale + i * kVectors, minimum + i * kVectors);
+        unroll<4>([&](auto r) GEMMA_INLINE_LAMBDA {
+          in[4 * i + r] = hn::BitCast(DU32(), fours[i].template both<kHalf>(r));
+        });
       });
       transpose_words(in, words);
       unroll<kLanes>([&](auto i) GEMMA_INLINE_LAMBDA {
@@ -79,8 +79,9 @@ inline HWY_NOINLINE void fill_by_fours(const std::uint8_t* rows, std::size_t str
       });
     } else {
       VU8 codes[kLanes][2];
-      unroll<kLanes>([&](auto r) GEMMA_INLINE_LAMBDA {
-        fours[r / 4].template get<kHalf>(r % 4, codes[r]);
+      unroll<4>([&](auto i) GEMMA_INLINE_LAMBDA {
+        if constexpr (kHalf == 0) fours[i].scales(scale + i * kVectors, minimum + i * kVectors);
+        unroll<4>([&](auto r) GEMMA_INLINE_LAMBDA { fours[i].template get<kHalf>(r, codes[4 * i + r]); });
       });
       unroll<2>([&](auto v) GEMMA_INLINE_LAMBDA {
         unroll<kLanes>([&](auto r) GEMMA_INLINE_LAMBDA { in[r] = hn::BitCast(DU32(), codes[r][v]); });

@@ -116,8 +116,10 @@ template <class Format>
 class FourBlockSpans {
   static constexpr std::size_t kBlock = Format::kBlockBytes;
   static constexpr int kBits = Codes<Format>::kBits;
-  /// Where the second vector begins that a span is loaded in; of 8 bits they hold the scales only.
-  static constexpr std::size_t kSecond = HWY_MIN(4 * kBlock, std::size_t{128}) - 64;
+  /// A span is loaded in a vector and a second one, no longer than need be, since one that crosses a line of the
+  /// cache costs two loads, and more beside stores; of 8 bits they hold the scales only.
+  static constexpr std::size_t kSecondBytes = kBits == 8 ? 64 : 4 * kBlock <= 80 ? 16 : 32;
+  static constexpr std::size_t kSecond = HWY_MIN(4 * kBlock, std::size_t{128}) - kSecondBytes;
   static constexpr std::size_t lane_of(std::size_t byte) {
     return byte < 64 ? byte : byte - kSecond + 64;
   }
@@ -169,7 +171,10 @@ class FourBlockSpans {
 
  private:
   HWY_INLINE VU8 first(std::size_t row) const { return hn::LoadU(DU8(), spans_ + row * stride_); }
-  HWY_INLINE VU8 second(std::size_t row) const { return hn::LoadU(DU8(), spans_ + row * stride_ + kSecond); }
+  HWY_INLINE VU8 second(std::size_t row) const {
+    const hn::CappedTag<std::uint8_t, kSecondBytes> d;
+    return hn::ResizeBitCast(DU8(), hn::LoadU(d, spans_ + row * stride_ + kSecond));
+  }
 
   /// A binary16 number of each block, row after row.
   template <std::size_t kOffset>
