@@ -64,10 +64,10 @@ std::string @NAME@() {
 
 
 class Program(Case):
-    def unit(self, name, *flags):
+    def unit(self, name, *flags, optimise="-O0"):
         """Compiles UNIT as a function of that name, and returns the object file."""
         file = self.folder / (name + ".o")
-        self.compile("-O0", "-c", *WARNINGS, *self.headers(), *flags, self.source(name + ".cpp", UNIT.replace("NAME", name)),
+        self.compile(optimise, "-c", *WARNINGS, *self.headers(), *flags, self.source(name + ".cpp", UNIT.replace("NAME", name)),
                      "-o", file)
         return file
 
@@ -106,7 +106,9 @@ class March(Program):
             self.skipTest("this CPU has no AVX2")
         if " avx_vnni " in features:
             levels["vnni"] = "-march=alderlake"
-        objects = [self.unit(name, flag) for name, flag in levels.items()]
+        # Without optimisation Clang passes the vectors of units with dispatch in another way; README says so.
+        optimise = "-O1" if b"clang" in run(self.COMPILER, "--version") else "-O0"
+        objects = [self.unit(name, flag, optimise=optimise) for name, flag in levels.items()]
         alone = {path.stem: self.said([path])[path.stem] for path in objects}
         if "vnni" in alone:
             self.assertIn("SIMD AVX2_VNNI (static)", alone["vnni"][0])

@@ -18,6 +18,13 @@
 #pragma push_macro("max")
 #undef min
 #undef max
+#include "hwy/base.h"
+// Clang 22 dropped the feature "evex512", which Highway before 1.4 asks for with AVX-512, and ignores all features
+// then. Highway does without it for an older Clang.
+#if HWY_ARCH_X86 && HWY_COMPILER_CLANG >= 2200 && HWY_MAJOR == 1 && HWY_MINOR < 4
+#undef HWY_COMPILER_CLANG
+#define HWY_COMPILER_CLANG 1700
+#endif
 #include "hwy/cache_control.h"
 #include "hwy/highway.h"
 #pragma pop_macro("min")

@@ -50,8 +50,9 @@ class TwoPassHead {
     sketch_.missed = sketch_.factor + rows;
     order_.resize(w.cols);
     for (std::size_t i = 0; i < w.cols; ++i) order_[i] = i;
-    std::stable_sort(order_.begin(), order_.end(),
-                     [&](std::size_t a, std::size_t b) { return energy[a] > energy[b]; });
+    std::sort(order_.begin(), order_.end(), [&](std::size_t a, std::size_t b) {
+      return energy[a] != energy[b] ? energy[a] > energy[b] : a < b;
+    });
     constexpr std::size_t kGroups = 64;
     pool.parallel_for((sketch_.groups() + kGroups - 1) / kGroups, [&](std::size_t task, std::size_t) {
       std::vector<float> row(w.cols), numbers(simd::kSketchRows * w.cols);
