@@ -9,6 +9,7 @@
 #include <system_error>
 #include <utility>
 
+#include "../../tools/cli/paths.hpp"
 #include "gemma/base/file.hpp"
 #include "test_data.hpp"
 
@@ -25,9 +26,9 @@ namespace {
 class TemporaryFile {
  public:
   TemporaryFile(std::string name, const std::string& content) : path_(std::move(name)) {
-    std::ofstream(std::filesystem::u8path(path_), std::ios::binary) << content;
+    std::ofstream(cli::file_path(path_), std::ios::binary) << content;
   }
-  ~TemporaryFile() { std::filesystem::remove(std::filesystem::u8path(path_)); }
+  ~TemporaryFile() { std::filesystem::remove(cli::file_path(path_)); }
   TemporaryFile(const TemporaryFile&) = delete;
   TemporaryFile& operator=(const TemporaryFile&) = delete;
   const std::string& path() const { return path_; }
@@ -86,7 +87,7 @@ TEST_CASE("a large file is the same bytes however it is opened") {
 TEST_CASE("a file above 512 MiB is copied only if that is asked for") {
   const TemporaryFile source("file_test_above.tmp", "x");
   std::error_code error;  // a file without content takes no room on most disks
-  std::filesystem::resize_file(std::filesystem::u8path(source.path()), (std::uintmax_t{512} << 20) + 1, error);
+  std::filesystem::resize_file(cli::file_path(source.path()), (std::uintmax_t{512} << 20) + 1, error);
   if (error) {
     MESSAGE("skipped: no room for a file of 512 MiB: " << error.message());
     return;

@@ -646,7 +646,9 @@ TEST_CASE("a mutated adapter is refused or runs") {
       }
       const Result<Adapter> adapter = kind < 2 ? try_load_adapter_bytes(mutant, "mutant", f.model)
                                                : try_load_adapter(folder.path(), f.model);
-      if (!adapter || !session.try_set_adapters({{*adapter}})) {
+      std::vector<SessionAdapter> adapters;
+      if (adapter) adapters.push_back({*adapter});
+      if (!adapter || !session.try_set_adapters(adapters)) {
         ++refused;
         continue;
       }

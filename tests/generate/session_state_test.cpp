@@ -238,7 +238,7 @@ TEST_CASE("what cannot be restored is refused, and the session stays as it was")
   CHECK_FALSE(other.try_restore(folder.path("nothing")).ok());
   constexpr std::size_t kFirstToken = 40;
   std::string unknown_token = good.substr(0, good.size() - sizeof(std::uint64_t));
-  unknown_token[kFirstToken + 3] = '\x7F';
+  unknown_token.at(kFirstToken + 3) = '\x7F';
   folder.write("state", with_checksum(unknown_token));
   refuses("of the vocabulary");
 

@@ -23,6 +23,7 @@
 #include <vector>
 
 #include "console.hpp"
+#include "paths.hpp"
 
 namespace cli {
 
@@ -45,11 +46,6 @@ inline void print_json(const Json& json) {
 
 inline double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
-/// A path that is given in UTF-8.
-inline std::filesystem::path file_path(const std::string& utf8) {
-  return std::filesystem::u8path(utf8);
 }
 
 /// "-" is standard input.

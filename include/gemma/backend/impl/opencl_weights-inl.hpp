@@ -56,15 +56,15 @@ void visit_stacks(const Weights& weights, const F& f) {
     for (const WeightMatrix* m : together) {
       if (*m && seen.insert(m->data).second) list.push_back(*m);
     }
-    while (!list.empty()) {
-      std::size_t n = 1;
-      while (n < list.size() && list[n].type == list[0].type && list[n].cols == list[0].cols &&
-             list[n - 1].rows % opencl::kTileRows == 0) {
-        ++n;
+    for (std::size_t first = 0; first < list.size();) {
+      const WeightMatrix& top = list[first];
+      std::size_t end = first + 1;
+      while (end < list.size() && list[end].type == top.type && list[end].cols == top.cols &&
+             list[end - 1].rows % opencl::kTileRows == 0) {
+        ++end;
       }
-      const auto end = list.begin() + static_cast<std::ptrdiff_t>(n);
-      f(std::vector<WeightMatrix>(list.begin(), end));
-      list.erase(list.begin(), end);
+      f(std::vector<WeightMatrix>(list.data() + first, list.data() + end));
+      first = end;
     }
   }, [](const NormWeights&) {});
 }
