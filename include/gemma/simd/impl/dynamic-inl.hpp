@@ -15,9 +15,17 @@
 #define HWY_DISABLE_PCLMUL_AES
 #endif
 #if !defined(HWY_DISABLED_TARGETS)
+#if defined(__clang__) && !defined(__OPTIMIZE__)
+// Unoptimised, Highway's functions are called, and Clang passes vectors of more than 128 bits as the unit's flags say,
+// not the function's: the linker must not find such functions here and in a unit with other flags.
+#define HWY_DISABLED_TARGETS                                                                   \
+  (HWY_SSSE3 | HWY_AVX2 | HWY_AVX3 | HWY_AVX3_DL | HWY_AVX3_ZEN4 | HWY_AVX3_SPR | HWY_AVX10_2 | \
+   HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128)
+#else
 #define HWY_DISABLED_TARGETS                                                                   \
   (HWY_SSSE3 | HWY_AVX3 | HWY_AVX3_ZEN4 | HWY_AVX3_SPR | HWY_AVX10_2 | HWY_SVE | HWY_SVE2 |     \
    HWY_SVE_256 | HWY_SVE2_128)
+#endif
 #endif
 
 #include "hwy/base.h"
