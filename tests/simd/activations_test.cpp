@@ -35,7 +35,7 @@ struct Fine {
   /// The i-th integer: high and low bytes, or an int16 among 16 even and 16 odd ones, or 8 of each, whichever
   /// comes nearest to x.
   double integer(std::size_t i, double x) const {
-    double best = 256.0 * q[i] + q[q.size() / 4 + i];
+    double best = 256.0 * q[i] + q[simd::fine_order_bytes(scale.size() * 32) / 2 + i];
     for (const std::size_t run : {8u, 16u}) {
       const std::size_t in = i % (2 * run);
       std::int16_t word;

@@ -145,11 +145,29 @@ HWY_INLINE VI16 load_alternate(const std::int16_t* x) {
   }
 }
 
-/// Where in FineRow::q for n numbers the low bytes begin, where high and low ones lie apart.
-constexpr std::size_t low_offset(std::size_t n) { return fine_bytes(n) / 4; }
+/// How far behind the high bytes the low ones lie, in an order of n numbers of which they lie apart.
+constexpr std::size_t low_offset(std::size_t n) { return fine_order_bytes(n) / 2; }
 
-/// Where those for paired codes begin.
-constexpr std::size_t paired_offset(std::size_t n) { return fine_bytes(n) / 2; }
+/// The order of fine activations that codes come in.
+enum class FineOrder : std::uint8_t {
+  plain,
+  paired,      ///< Codes::kPaired; only of targets that pair blocks
+  halves,      ///< of 128: the first 16 of four groups, then the second ones; where vectors hold 64 codes
+  even_groups  ///< of 128: two groups, every other one, then those between; likewise
+};
+
+/// Where in FineRow::q for n numbers an order begins.
+constexpr std::size_t order_offset(FineOrder order, std::size_t n) {
+  const std::size_t place = order == FineOrder::plain ? 0 : order == FineOrder::even_groups ? 2 : 1;
+  return place * fine_order_bytes(n);
+}
+
+/// Where among 128 the first (0) or the second (1) half of a group of 32 lies.
+constexpr std::size_t place_in_order(FineOrder order, std::size_t group, std::size_t half) {
+  if (order == FineOrder::halves) return 64 * half + 16 * group;
+  if (order == FineOrder::even_groups) return 64 * (group % 2) + 32 * (group / 2) + 16 * half;
+  return 32 * group + 16 * half;
+}
 
 /// Stores 16 bits of each of 32 numbers, the g-th group of n, in the orders that codes come in.
 HWY_INLINE void store_alternating(const VI32* q, std::size_t g, std::size_t n, std::int8_t* out) {
@@ -160,7 +178,7 @@ HWY_INLINE void store_alternating(const VI32* q, std::size_t g, std::size_t n, s
   }
   std::int16_t* in_order = reinterpret_cast<std::int16_t*>(out) + g * kActivationGroup;
   // Two groups together: 16 even ones of the first half of each, 16 odd ones, then those of the second half.
-  std::int16_t* paired = reinterpret_cast<std::int16_t*>(out + paired_offset(n)) + g / 2 * 64 + g % 2 * 8;
+  std::int16_t* paired = reinterpret_cast<std::int16_t*>(out + order_offset(FineOrder::paired, n)) + g / 2 * 64 + g % 2 * 8;
   const hn::FixedTag<std::int16_t, 8> eight;
   constexpr std::size_t kHalf = kAlternate == 16 ? 8 : 16;  // behind the even ones, or behind the odd ones, too
   for (std::size_t half = 0; half < 2; ++half) {
@@ -179,15 +197,19 @@ HWY_INLINE void store_alternating(const VI32* q, std::size_t g, std::size_t n, s
 inline HWY_NOINLINE void quantize_fine(const float* x, std::size_t n, const FineRow& out) {
   quantize_groups(x, n, [&](std::size_t g, const QuantizedGroup& group, float scale) GEMMA_INLINE_LAMBDA {
     if constexpr (kHasQuads) {  // all high bytes of the row, then all low ones
-      std::int8_t* paired = out.q + paired_offset(n) + g / 2 * 64 + g % 2 * 16;
       for (std::size_t v = 0; v < QuantizedGroup::kVectors; ++v) {
-        const std::size_t at = g * kActivationGroup + v * kLanes;
-        store_bytes(group.high[v], out.q + at);
-        store_bytes(group.low(v), out.q + low_offset(n) + at);
+        const auto store = [&](FineOrder order, std::size_t at) GEMMA_INLINE_LAMBDA {
+          std::int8_t* first = out.q + order_offset(order, n) + at;
+          store_bytes(group.high[v], first);
+          store_bytes(group.low(v), first + low_offset(n));
+        };
+        store(FineOrder::plain, g * kActivationGroup + v * kLanes);
         if constexpr (kPairsBlocks) {
-          const std::size_t in_pair = v / 2 * 32 + v % 2 * kLanes;
-          store_bytes(group.high[v], paired + in_pair);
-          store_bytes(group.low(v), paired + low_offset(n) + in_pair);
+          store(FineOrder::paired, g / 2 * 64 + g % 2 * 16 + v / 2 * 32 + v % 2 * kLanes);
+        } else if constexpr (kVecs == 1) {
+          for (const FineOrder order : {FineOrder::halves, FineOrder::even_groups}) {
+            store(order, g / 4 * 128 + place_in_order(order, g % 4, v));
+          }
         }
       }
     } else {
@@ -201,7 +223,7 @@ inline HWY_NOINLINE void quantize_fine(const float* x, std::size_t n, const Fine
   });
 }
 
-/// The fine activations of one token.
+/// The fine activations of one token, in the order of a format's codes.
 struct FineInput {
   const std::int8_t* q;
   const float* scale;
@@ -209,11 +231,10 @@ struct FineInput {
 };
 
 template <class Format>
-HWY_INLINE FineInput fine_input(const Activations& x, std::size_t token) {
+HWY_INLINE FineInput fine_input(const Activations& x, std::size_t token, FineOrder order) {
   const FineRow& rows = x.fine_rows;
   const std::size_t groups = token * (x.cols / kActivationGroup);
-  const std::size_t offset = Codes<Format>::kPaired ? paired_offset(x.cols) : 0;
-  return {rows.q + token * fine_bytes(x.cols) + offset, rows.scale + groups,
+  return {rows.q + token * fine_bytes(x.cols) + order_offset(order, x.cols), rows.scale + groups,
           Format::kGroup == 32 ? rows.sum + groups : rows.half_sum + 2 * groups};
 }
 

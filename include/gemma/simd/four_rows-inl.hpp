@@ -33,13 +33,18 @@ struct FourRowLanes {
     return true;
   }();
 
-  /// Whether the codes come in the order of their columns.
-  static constexpr bool kInOrder = [] {
-    for (std::size_t i = 0; i < 2 * kLanes; ++i) {
-      if (FourSpans<Format>::column(i / kLanes, i % kLanes) != 4 * i) return false;
+  /// Whether codes come as activations do in an order.
+  static constexpr bool comes_in(FineOrder order) {
+    for (std::size_t i = 0; i < 8; ++i) {
+      const std::size_t place = place_in_order(order, i / 2, i % 2);
+      if (FourSpans<Format>::column(place / 64, place % 64 / 4) != 16 * i) return false;
     }
     return true;
-  }();
+  }
+  static constexpr FineOrder kOrder = comes_in(FineOrder::plain)    ? FineOrder::plain
+                                      : comes_in(FineOrder::halves) ? FineOrder::halves
+                                                                    : FineOrder::even_groups;
+  static_assert(comes_in(kOrder), "an order that activations have");
 
   /// One number for each group of a row from those for each `size` columns; for as many rows as a vector
   /// takes.
@@ -53,21 +58,6 @@ struct FourRowLanes {
     } else {
       const VF all = hn::LoadU(d, x);
       return size == Format::kGroup ? all : hn::InterleaveWholeLower(d, all, all);
-    }
-  }
-
-  /// Activations in the order of the codes.
-  static HWY_INLINE void arrange(const std::int8_t* x, VI8* out) {
-    const DI8 d;
-    out[0] = hn::LoadU(d, x);
-    out[1] = hn::LoadU(d, x + 64);
-    if constexpr (!kInOrder) {
-      const VU8 first = hn::BitCast(DU8(), out[0]), second = hn::BitCast(DU8(), out[1]);
-      unroll<2>([&](auto v) GEMMA_INLINE_LAMBDA {
-        static constexpr auto kFrom = lanes_of<std::uint32_t>(
-            [](std::size_t i) { return FourSpans<Format>::column(decltype(v)::value, i) / 4; });
-        out[v] = hn::BitCast(d, pick(first, second, kFrom));
-      });
     }
   }
 
@@ -94,12 +84,13 @@ template <class Format, std::size_t kCount>
 class FourRowSums {
  public:
   static constexpr std::size_t kRows = 4;
+  static constexpr FineOrder kOrder = FourRowLanes<Format>::kOrder;
 
   HWY_INLINE FourRowSums() {
-    for (std::size_t t = 0; t < kCount; ++t) {
-      for (VF& sum : sums_[t]) sum = hn::Zero(DF());
-      for (VF& minimum : minimums_[t]) minimum = hn::Zero(DF());
-    }
+    unroll<kCount>([&](auto t) GEMMA_INLINE_LAMBDA {
+      unroll<kRows>([&](auto r) GEMMA_INLINE_LAMBDA { sums_[t][r] = hn::Zero(DF()); });
+      unroll<kVectors>([&](auto v) GEMMA_INLINE_LAMBDA { minimums_[t][v] = hn::Zero(DF()); });
+    });
   }
 
   /// Adds a span of each row, `stride` bytes apart; the activations' low bytes lie `n` behind the high ones.
@@ -108,46 +99,49 @@ class FourRowSums {
     const FourSpans<Format> codes(spans, stride);
     VF scale[kVectors], minimum[kVectors], factors[kCount][kVectors];
     codes.scales(scale, minimum);
-    for (std::size_t t = 0; t < kCount; ++t) {
+    unroll<kCount>([&](auto t) GEMMA_INLINE_LAMBDA {
       const VF x_scale = Lanes::by_group(x[t].scale, kActivationGroup);
       const VF x_sum = Lanes::by_group(x[t].sum, Format::kGroup);
-      for (std::size_t v = 0; v < kVectors; ++v) {
+      unroll<kVectors>([&](auto v) GEMMA_INLINE_LAMBDA {
         factors[t][v] = hn::Mul(scale[v], x_scale);
         if constexpr (Format::kHasMin) {
           minimums_[t][v] = hn::MulAdd(minimum[v], x_sum, minimums_[t][v]);
         } else if constexpr (kOffset != 0) {
           minimums_[t][v] = hn::MulAdd(scale[v], x_sum, minimums_[t][v]);
         }
-      }
-    }
+      });
+    });
     unroll<Codes<Format>::kSpan / 128>([&](auto half) GEMMA_INLINE_LAMBDA {
       constexpr std::size_t kHalf = decltype(half)::value;
       VU8 rows[kRows][2];
       unroll<kRows>([&](auto r) GEMMA_INLINE_LAMBDA { codes.template get<kHalf>(r, rows[r]); });
-      for (std::size_t t = 0; t < kCount; ++t) {
-        VI8 high[2], low[2];
-        Lanes::arrange(x[t].q + 128 * kHalf, high);
-        Lanes::arrange(x[t].q + n + 128 * kHalf, low);
-        unroll<kRows>([&](auto r) GEMMA_INLINE_LAMBDA {
-          constexpr std::size_t kRow = decltype(r)::value;
-          constexpr std::size_t kFirst = kRow % kRowsOfVector * kGroups + kHalf * 128 / Format::kGroup;
-          const VF factor = factors[t][kRow / kRowsOfVector];
-          VF& sum = sums_[t][kRow];
-          if constexpr (Lanes::kShared) {
-            VI32 all = add_quads(rows[r][1], high[1], add_quads(rows[r][0], high[0], hn::Zero(DI32())));
-            all = add_quads(rows[r][0], low[0], hn::ShiftLeft<8>(all));
-            all = add_quads(rows[r][1], low[1], all);
-            sum = hn::MulAdd(hn::ConvertTo(d, all), Lanes::template spread<kFirst, 0>(factor), sum);
-          } else {
-            unroll<2>([&](auto v) GEMMA_INLINE_LAMBDA {
-              VI32 all = add_quads(rows[r][v], high[v], hn::Zero(DI32()));
-              all = add_quads(rows[r][v], low[v], hn::ShiftLeft<8>(all));
-              const VF own = Lanes::template spread<kFirst, decltype(v)::value>(factor);
-              sum = hn::MulAdd(hn::ConvertTo(d, all), own, sum);
+      unroll<kCount>([&](auto t) GEMMA_INLINE_LAMBDA {
+        const std::int8_t* q = x[t].q + 128 * kHalf;
+        const VI8 high[2] = {hn::LoadU(DI8(), q), hn::LoadU(DI8(), q + 64)};
+        const VI8 low[2] = {hn::LoadU(DI8(), q + n), hn::LoadU(DI8(), q + n + 64)};
+        // Step by step for all rows, since each step waits for the one before.
+        constexpr std::size_t kSums = Lanes::kShared ? 1 : 2;  // of a row
+        VI32 all[kRows * kSums];
+        const auto add_products = [&](const VI8* bytes) GEMMA_INLINE_LAMBDA {
+          unroll<2 / kSums>([&](auto v) GEMMA_INLINE_LAMBDA {
+            unroll<kRows * kSums>([&](auto i) GEMMA_INLINE_LAMBDA {
+              constexpr std::size_t kVector = decltype(v)::value + decltype(i)::value % kSums;
+              all[i] = add_quads(rows[i / kSums][kVector], bytes[kVector], all[i]);
             });
-          }
+          });
+        };
+        unroll<kRows * kSums>([&](auto i) GEMMA_INLINE_LAMBDA { all[i] = hn::Zero(DI32()); });
+        add_products(high);
+        unroll<kRows * kSums>([&](auto i) GEMMA_INLINE_LAMBDA { all[i] = hn::ShiftLeft<8>(all[i]); });
+        add_products(low);
+        unroll<kRows * kSums>([&](auto i) GEMMA_INLINE_LAMBDA {
+          constexpr std::size_t kRow = decltype(i)::value / kSums;
+          constexpr std::size_t kFirst = kRow % kRowsOfVector * kGroups + kHalf * 128 / Format::kGroup;
+          const VF factor =
+              Lanes::template spread<kFirst, decltype(i)::value % kSums>(factors[t][kRow / kRowsOfVector]);
+          sums_[t][kRow] = hn::MulAdd(hn::ConvertTo(d, all[i]), factor, sums_[t][kRow]);
         });
-      }
+      });
     });
   }
 

@@ -194,7 +194,14 @@ class FourBlockSpans {
             hn::BitCast(DU64(), pick(first(2 * r + 1), second(2 * r + 1), kFrom)));
       }
     }
-    return promote_halves(hn::BitCast(DU8(), hn::InterleaveEvenBlocks(DU64(), two[0], two[1])));
+    const hn::Half<DU64> half;
+    const auto all = hn::Combine(half, first_block(two[1]), first_block(two[0]));
+    return hn::PromoteTo(DF(), hn::BitCast(hn::Rebind<hwy::float16_t, DF>(), all));
+  }
+
+  template <class V>
+  static HWY_INLINE auto first_block(V v) {
+    return hn::LowerHalf(hn::LowerHalf(v));
   }
 
   const std::uint8_t* spans_;

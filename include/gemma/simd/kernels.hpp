@@ -42,8 +42,11 @@ struct FineRow {
   float* half_sum;   ///< [n / 16]: the same for groups of 16
 };
 
-/// Bytes of FineRow::q for n numbers on any target: two bytes of each, in up to two orders.
-constexpr std::size_t fine_bytes(std::size_t n) { return 4 * ((n + 63) / 64 * 64); }
+/// Bytes of n numbers of FineRow::q in one order: two of each, filled up to a multiple of 128.
+constexpr std::size_t fine_order_bytes(std::size_t n) { return 2 * ((n + 127) / 128 * 128); }
+
+/// Bytes of FineRow::q for n numbers on any target: in up to three orders.
+constexpr std::size_t fine_bytes(std::size_t n) { return 3 * fine_order_bytes(n); }
 
 /// `tokens` rows of activations: floats, which float weights are multiplied with, and one of the
 /// two quantised forms. Sums within a group are exact integers. All pointers are 64-byte aligned,

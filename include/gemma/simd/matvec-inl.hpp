@@ -139,6 +139,7 @@ template <class Format, std::size_t kRowCount, std::size_t kCount>
 class RowByRowSums {
  public:
   static constexpr std::size_t kRows = kRowCount;
+  static constexpr FineOrder kOrder = Codes<Format>::kPaired ? FineOrder::paired : FineOrder::plain;
 
   HWY_INLINE RowByRowSums() {
     unroll<kRows * kCount>([&](auto i) GEMMA_INLINE_LAMBDA {
@@ -278,7 +279,7 @@ inline HWY_NOINLINE void matvec_tokens(const MatmulArgs& a, std::size_t row_begi
                               std::size_t token) {
   using Sums = RowSums<Format, kCount>;
   FineInput x[kCount];
-  for (std::size_t t = 0; t < kCount; ++t) x[t] = fine_input<Format>(a.x, token + t);
+  for (std::size_t t = 0; t < kCount; ++t) x[t] = fine_input<Format>(a.x, token + t, Sums::kOrder);
   for (std::size_t row = row_begin; row < row_end;) {
     // Of the last rows, if they are too few, one stands for all.
     const bool full = row + Sums::kRows <= row_end;
