@@ -129,8 +129,9 @@ inline HWY_NOINLINE void quantize_coarse(const float* x, std::size_t n, const Co
   });
 }
 
-/// How many even ones, and then odd ones, of fine activations of 16 bits lie together: so codes, which are
-/// bytes, need not cross lanes to meet them.
+/// Fine activations lie as bytes, all high ones of a row before all low ones, or, of targets without kHasQuads in
+/// the plain order, as words: so many even ones, and then odd ones, together, that codes, which are bytes, need
+/// not cross lanes to meet them.
 inline constexpr std::size_t kAlternate = HWY_MIN(kBytes, kActivationGroup) / 2;
 
 /// The even, or with kOdd 1 the odd ones of kBytes activations of 16 bits.
@@ -145,7 +146,7 @@ HWY_INLINE VI16 load_alternate(const std::int16_t* x) {
   }
 }
 
-/// How far behind the high bytes the low ones lie, in an order of n numbers of which they lie apart.
+/// How far behind the high bytes of n numbers the low ones lie.
 constexpr std::size_t low_offset(std::size_t n) { return fine_order_bytes(n) / 2; }
 
 /// The order of fine activations that codes come in.
@@ -169,51 +170,43 @@ constexpr std::size_t place_in_order(FineOrder order, std::size_t group, std::si
   return 32 * group + 16 * half;
 }
 
-/// Stores 16 bits of each of 32 numbers, the g-th group of n, in the orders that codes come in.
-HWY_INLINE void store_alternating(const VI32* q, std::size_t g, std::size_t n, std::int8_t* out) {
+/// Stores 16 bits of each of 32 numbers.
+HWY_INLINE void store_alternating(const VI32* q, std::int16_t* out) {
   const hn::Rebind<std::int16_t, DI32> narrow;
   std::int16_t words[kActivationGroup];
   for (std::size_t v = 0; v < kActivationGroup / kLanes; ++v) {
     hn::StoreU(hn::DemoteTo(narrow, q[v]), narrow, words + v * kLanes);
   }
-  std::int16_t* in_order = reinterpret_cast<std::int16_t*>(out) + g * kActivationGroup;
-  // Two groups together: 16 even ones of the first half of each, 16 odd ones, then those of the second half.
-  std::int16_t* paired = reinterpret_cast<std::int16_t*>(out + order_offset(FineOrder::paired, n)) + g / 2 * 64 + g % 2 * 8;
   const hn::FixedTag<std::int16_t, 8> eight;
   constexpr std::size_t kHalf = kAlternate == 16 ? 8 : 16;  // behind the even ones, or behind the odd ones, too
   for (std::size_t half = 0; half < 2; ++half) {
     hn::Vec<decltype(eight)> even, odd;
     hn::LoadInterleaved2(eight, words + 16 * half, even, odd);
-    std::int16_t* at = in_order + half * kHalf;
+    std::int16_t* at = out + half * kHalf;
     hn::StoreU(even, eight, at);
     hn::StoreU(odd, eight, at + kAlternate);
-    if constexpr (kPairsBlocks) {
-      hn::StoreU(even, eight, paired + 32 * half);
-      hn::StoreU(odd, eight, paired + 32 * half + 16);
-    }
   }
 }
 
 inline HWY_NOINLINE void quantize_fine(const float* x, std::size_t n, const FineRow& out) {
   quantize_groups(x, n, [&](std::size_t g, const QuantizedGroup& group, float scale) GEMMA_INLINE_LAMBDA {
-    if constexpr (kHasQuads) {  // all high bytes of the row, then all low ones
-      for (std::size_t v = 0; v < QuantizedGroup::kVectors; ++v) {
-        const auto store = [&](FineOrder order, std::size_t at) GEMMA_INLINE_LAMBDA {
-          std::int8_t* first = out.q + order_offset(order, n) + at;
-          store_bytes(group.high[v], first);
-          store_bytes(group.low(v), first + low_offset(n));
-        };
-        store(FineOrder::plain, g * kActivationGroup + v * kLanes);
-        if constexpr (kPairsBlocks) {
-          store(FineOrder::paired, g / 2 * 64 + g % 2 * 16 + v / 2 * 32 + v % 2 * kLanes);
-        } else if constexpr (kVecs == 1) {
-          for (const FineOrder order : {FineOrder::halves, FineOrder::even_groups}) {
-            store(order, g / 4 * 128 + place_in_order(order, g % 4, v));
-          }
+    for (std::size_t v = 0; v < QuantizedGroup::kVectors; ++v) {
+      const auto store = [&](FineOrder order, std::size_t at) GEMMA_INLINE_LAMBDA {
+        std::int8_t* first = out.q + order_offset(order, n) + at;
+        store_bytes(group.high[v], first);
+        store_bytes(group.low(v), first + low_offset(n));
+      };
+      if constexpr (kHasQuads) store(FineOrder::plain, g * kActivationGroup + v * kLanes);
+      if constexpr (kPairsBlocks) {
+        store(FineOrder::paired, g / 2 * 64 + g % 2 * 16 + v / 2 * 32 + v % 2 * kLanes);
+      } else if constexpr (kHasQuads && kVecs == 1) {
+        for (const FineOrder order : {FineOrder::halves, FineOrder::even_groups}) {
+          store(order, g / 4 * 128 + place_in_order(order, g % 4, v));
         }
       }
-    } else {
-      store_alternating(group.q, g, n, out.q);
+    }
+    if constexpr (!kHasQuads) {
+      store_alternating(group.q, reinterpret_cast<std::int16_t*>(out.q) + g * kActivationGroup);
     }
     std::int32_t halves[2];
     QuantizedGroup::half_sums(group.q, halves);
