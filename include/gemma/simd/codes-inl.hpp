@@ -178,7 +178,7 @@ HWY_INLINE void load_halves(const std::uint8_t* p, std::size_t stride, float* ou
   for (std::size_t i = 0; i < 4; ++i) {
     packed |= std::uint64_t{load_le<std::uint16_t>(p + i * stride)} << (16 * i);
   }
-  const auto halves = hn::BitCast(narrow, hn::Set(hn::FixedTag<std::uint64_t, 1>(), packed));
+  const auto halves = hn::BitCast(narrow, hn::LoadU(hn::FixedTag<std::uint64_t, 1>(), &packed));
   hn::StoreU(hn::PromoteTo(d, halves), d, out);
 }
 

@@ -79,6 +79,18 @@ struct FourRowLanes {
   }
 };
 
+/// Σ of products of 128 codes of four rows, kSums vectors for each. All rows go step by step, since each step waits
+/// for the one before.
+template <std::size_t kSums, std::size_t... kSum>
+HWY_INLINE void multiply_rows(const VU8 (&rows)[4][2], const VI8* high, const VI8* low, VI32* sums,
+                              std::index_sequence<kSum...>) {
+  ((sums[kSum] = add_quads(rows[kSum / kSums][kSum % kSums], high[kSum % kSums], hn::Zero(DI32()))), ...);
+  if constexpr (kSums == 1) ((sums[kSum] = add_quads(rows[kSum][1], high[1], sums[kSum])), ...);
+  ((sums[kSum] = hn::ShiftLeft<8>(sums[kSum])), ...);
+  ((sums[kSum] = add_quads(rows[kSum / kSums][kSum % kSums], low[kSum % kSums], sums[kSum])), ...);
+  if constexpr (kSums == 1) ((sums[kSum] = add_quads(rows[kSum][1], low[1], sums[kSum])), ...);
+}
+
 /// Σ_c W[r, c] x_c of four rows for kCount tokens. No row's result depends on the other rows.
 template <class Format, std::size_t kCount>
 class FourRowSums {
@@ -87,10 +99,10 @@ class FourRowSums {
   static constexpr FineOrder kOrder = FourRowLanes<Format>::kOrder;
 
   HWY_INLINE FourRowSums() {
-    unroll<kCount>([&](auto t) GEMMA_INLINE_LAMBDA {
-      unroll<kRows>([&](auto r) GEMMA_INLINE_LAMBDA { sums_[t][r] = hn::Zero(DF()); });
-      unroll<kVectors>([&](auto v) GEMMA_INLINE_LAMBDA { minimums_[t][v] = hn::Zero(DF()); });
-    });
+    for (std::size_t t = 0; t < kCount; ++t) {
+      for (std::size_t r = 0; r < kRows; ++r) sums_[t][r] = hn::Zero(DF());
+      for (std::size_t v = 0; v < kVectors; ++v) minimums_[t][v] = hn::Zero(DF());
+    }
   }
 
   /// Adds a span of each row, `stride` bytes apart; the activations' low bytes lie `n` behind the high ones.
@@ -99,7 +111,7 @@ class FourRowSums {
     const FourSpans<Format> codes(spans, stride);
     VF scale[kVectors], minimum[kVectors], factors[kCount][kVectors];
     codes.scales(scale, minimum);
-    unroll<kCount>([&](auto t) GEMMA_INLINE_LAMBDA {
+    for (std::size_t t = 0; t < kCount; ++t) {
       const VF x_scale = Lanes::by_group(x[t].scale, kActivationGroup);
       const VF x_sum = Lanes::by_group(x[t].sum, Format::kGroup);
       unroll<kVectors>([&](auto v) GEMMA_INLINE_LAMBDA {
@@ -110,30 +122,18 @@ class FourRowSums {
           minimums_[t][v] = hn::MulAdd(scale[v], x_sum, minimums_[t][v]);
         }
       });
-    });
+    }
     unroll<Codes<Format>::kSpan / 128>([&](auto half) GEMMA_INLINE_LAMBDA {
       constexpr std::size_t kHalf = decltype(half)::value;
       VU8 rows[kRows][2];
       unroll<kRows>([&](auto r) GEMMA_INLINE_LAMBDA { codes.template get<kHalf>(r, rows[r]); });
-      unroll<kCount>([&](auto t) GEMMA_INLINE_LAMBDA {
+      for (std::size_t t = 0; t < kCount; ++t) {
         const std::int8_t* q = x[t].q + 128 * kHalf;
         const VI8 high[2] = {hn::LoadU(DI8(), q), hn::LoadU(DI8(), q + 64)};
         const VI8 low[2] = {hn::LoadU(DI8(), q + n), hn::LoadU(DI8(), q + n + 64)};
-        // Step by step for all rows, since each step waits for the one before.
-        constexpr std::size_t kSums = Lanes::kShared ? 1 : 2;  // of a row
+        constexpr std::size_t kSums = Lanes::kShared ? 1 : 2;
         VI32 all[kRows * kSums];
-        const auto add_products = [&](const VI8* bytes) GEMMA_INLINE_LAMBDA {
-          unroll<2 / kSums>([&](auto v) GEMMA_INLINE_LAMBDA {
-            unroll<kRows * kSums>([&](auto i) GEMMA_INLINE_LAMBDA {
-              constexpr std::size_t kVector = decltype(v)::value + decltype(i)::value % kSums;
-              all[i] = add_quads(rows[i / kSums][kVector], bytes[kVector], all[i]);
-            });
-          });
-        };
-        unroll<kRows * kSums>([&](auto i) GEMMA_INLINE_LAMBDA { all[i] = hn::Zero(DI32()); });
-        add_products(high);
-        unroll<kRows * kSums>([&](auto i) GEMMA_INLINE_LAMBDA { all[i] = hn::ShiftLeft<8>(all[i]); });
-        add_products(low);
+        multiply_rows<kSums>(rows, high, low, all, std::make_index_sequence<kRows * kSums>());
         unroll<kRows * kSums>([&](auto i) GEMMA_INLINE_LAMBDA {
           constexpr std::size_t kRow = decltype(i)::value / kSums;
           constexpr std::size_t kFirst = kRow % kRowsOfVector * kGroups + kHalf * 128 / Format::kGroup;
@@ -141,7 +141,7 @@ class FourRowSums {
               Lanes::template spread<kFirst, decltype(i)::value % kSums>(factors[t][kRow / kRowsOfVector]);
           sums_[t][kRow] = hn::MulAdd(hn::ConvertTo(d, all[i]), factor, sums_[t][kRow]);
         });
-      });
+      }
     });
   }
 

@@ -85,16 +85,16 @@ class Factors {
 
 /// Whether the fine activations for a format are bytes.
 template <class Format>
-inline constexpr bool kFineBytes = kHasQuads || Codes<Format>::kPaired;
+inline constexpr bool kTakesBytes = kHasQuads || Codes<Format>::kPaired;
 
 /// The fine activations of a chunk of 64, as they meet the codes.
-template <class Format, std::size_t kChunk>
+template <bool kFineBytes, std::size_t kChunk>
 class ChunkInput {
  public:
   /// `q` are those of a span; where they are bytes, the low ones lie `n` further on.
   HWY_INLINE ChunkInput(const std::int8_t* q, std::size_t n) {
     unroll<kVecs>([&](auto v) GEMMA_INLINE_LAMBDA {
-      if constexpr (kFineBytes<Format>) {
+      if constexpr (kFineBytes) {
         first_[v] = hn::LoadU(D(), q + 64 * kChunk + v * kBytes);
         second_[v] = hn::LoadU(D(), q + n + 64 * kChunk + v * kBytes);
       } else {
@@ -117,9 +117,9 @@ class ChunkInput {
       unroll<kCount>([&](auto v) GEMMA_INLINE_LAMBDA {
         all = add_quads(codes[kFirst + v], second_[kFirst + v], all);
       });
-    } else if constexpr (kFineBytes<Format>) {
-      // Sums of kCount times two products with codes of up to 5 bits fit 16 bits.
-      static_assert(Codes<Format>::kBits <= 5 && kCount <= 4, "no sum saturates");
+    } else if constexpr (kFineBytes) {
+      // Codes have 5 bits at most: kCount times two products fit 16 bits.
+      static_assert(kCount <= 4, "no sum saturates");
       VI16 high = hn::Zero(DI16()), low = hn::Zero(DI16());
       unroll<kCount>([&](auto v) GEMMA_INLINE_LAMBDA {
         high = hn::Add(high, hn::SatWidenMulPairwiseAdd(DI16(), codes[kFirst + v], first_[kFirst + v]));
@@ -142,7 +142,7 @@ class ChunkInput {
   }
 
  private:
-  using D = std::conditional_t<kFineBytes<Format>, DI8, DI16>;
+  using D = std::conditional_t<kFineBytes, DI8, DI16>;
 
   hn::Vec<D> first_[kVecs];   // high bytes, or what meets even codes
   hn::Vec<D> second_[kVecs];  // low bytes, or what meets odd codes
@@ -209,7 +209,7 @@ class RowByRowSums {
       VU8 chunk[kRows][kVecs];
       unroll<kRows>([&](auto r) GEMMA_INLINE_LAMBDA { codes[r].template get<kChunk>(chunk[r]); });
       unroll<kCount>([&](auto t) GEMMA_INLINE_LAMBDA {
-        const ChunkInput<Format, kChunk> input(x[t].q, n);
+        const ChunkInput<kTakesBytes<Format>, kChunk> input(x[t].q, n);
         unroll<kRows * kParts>([&](auto part) GEMMA_INLINE_LAMBDA {
           constexpr std::size_t kRowOfPart = decltype(part)::value / kParts;
           constexpr std::size_t kFirst = decltype(part)::value % kParts * kMerged<Format>;
@@ -264,7 +264,7 @@ HWY_INLINE void add_rows(const std::uint8_t* rows, std::size_t stride, std::size
     const std::uint8_t* spans = rows + offset;
     FineInput input[kCount];
     for (std::size_t t = 0; t < kCount; ++t) {
-      input[t] = {x[t].q + (kFineBytes<Format> ? c : 2 * c), x[t].scale + c / kActivationGroup,
+      input[t] = {x[t].q + (kTakesBytes<Format> ? c : 2 * c), x[t].scale + c / kActivationGroup,
                   x[t].sum + c / Format::kGroup};
     }
     if (HWY_UNLIKELY(cols - c < kSpan)) {
