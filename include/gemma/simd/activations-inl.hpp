@@ -149,12 +149,12 @@ HWY_INLINE VI16 load_alternate(const std::int16_t* x) {
 /// How far behind the high bytes of n numbers the low ones lie.
 constexpr std::size_t low_offset(std::size_t n) { return fine_order_bytes(n) / 2; }
 
-/// The order of fine activations that codes come in.
+/// The orders of fine activations that codes come in, by groups of 32.
 enum class FineOrder : std::uint8_t {
   plain,
-  paired,      ///< Codes::kPaired; only of targets that pair blocks
-  halves,      ///< of 128: the first 16 of four groups, then the second ones; where vectors hold 64 codes
-  even_groups  ///< of 128: two groups, every other one, then those between; likewise
+  paired,      ///< the first 16 of two groups, then the second ones; of targets that pair blocks (kPairsBlocks)
+  halves,      ///< the same of four groups; where vectors hold 64 codes
+  even_groups  ///< of four groups the even ones, then the odd ones; likewise
 };
 
 /// Where in FineRow::q for n numbers an order begins.
@@ -163,8 +163,9 @@ constexpr std::size_t order_offset(FineOrder order, std::size_t n) {
   return place * fine_order_bytes(n);
 }
 
-/// Where among 128 the first (0) or the second (1) half of a group of 32 lies.
+/// Where among 128 the first (0) or the second (1) half of one of four groups lies.
 constexpr std::size_t place_in_order(FineOrder order, std::size_t group, std::size_t half) {
+  if (order == FineOrder::paired) return 64 * (group / 2) + 32 * half + 16 * (group % 2);
   if (order == FineOrder::halves) return 64 * half + 16 * group;
   if (order == FineOrder::even_groups) return 64 * (group % 2) + 32 * (group / 2) + 16 * half;
   return 32 * group + 16 * half;
@@ -191,18 +192,17 @@ HWY_INLINE void store_alternating(const VI32* q, std::int16_t* out) {
 inline HWY_NOINLINE void quantize_fine(const float* x, std::size_t n, const FineRow& out) {
   quantize_groups(x, n, [&](std::size_t g, const QuantizedGroup& group, float scale) GEMMA_INLINE_LAMBDA {
     for (std::size_t v = 0; v < QuantizedGroup::kVectors; ++v) {
-      const auto store = [&](FineOrder order, std::size_t at) GEMMA_INLINE_LAMBDA {
-        std::int8_t* first = out.q + order_offset(order, n) + at;
+      const auto store = [&](FineOrder order) GEMMA_INLINE_LAMBDA {
+        const std::size_t place = place_in_order(order, g % 4, v * kLanes / 16) + v * kLanes % 16;
+        std::int8_t* first = out.q + order_offset(order, n) + g / 4 * 128 + place;
         store_bytes(group.high[v], first);
         store_bytes(group.low(v), first + low_offset(n));
       };
-      if constexpr (kHasQuads) store(FineOrder::plain, g * kActivationGroup + v * kLanes);
-      if constexpr (kPairsBlocks) {
-        store(FineOrder::paired, g / 2 * 64 + g % 2 * 16 + v / 2 * 32 + v % 2 * kLanes);
-      } else if constexpr (kHasQuads && kVecs == 1) {
-        for (const FineOrder order : {FineOrder::halves, FineOrder::even_groups}) {
-          store(order, g / 4 * 128 + place_in_order(order, g % 4, v));
-        }
+      if constexpr (kHasQuads) store(FineOrder::plain);
+      if constexpr (kPairsBlocks) store(FineOrder::paired);
+      if constexpr (kHasQuads && kVecs == 1) {
+        store(FineOrder::halves);
+        store(FineOrder::even_groups);
       }
     }
     if constexpr (!kHasQuads) {

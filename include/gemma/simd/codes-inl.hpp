@@ -226,6 +226,7 @@ class BlockCodes {
   static constexpr int kBits = kCodeBits;
   static constexpr int kOffset = kShift;
   static constexpr bool kPaired = kPairsBlocks && kBits < 8;
+  static_assert(!kPaired || kBits <= 5, "products are added in 16 bits (ChunkInput)");
 
   HWY_INLINE explicit BlockCodes(const std::uint8_t* span) : span_(span) {}
 

@@ -196,7 +196,7 @@ class FourBlockSpans {
     }
     const hn::Half<DU64> half;
     const auto all = hn::Combine(half, first_block(two[1]), first_block(two[0]));
-    return hn::PromoteTo(DF(), hn::BitCast(hn::Rebind<hwy::float16_t, DF>(), all));
+    return promote_halves(hn::ResizeBitCast(DU8(), all));
   }
 
   template <class V>
