@@ -79,8 +79,8 @@ struct FourRowLanes {
   }
 };
 
-/// Σ of products of 128 codes of four rows, kSums vectors for each. All rows go step by step, since each step waits
-/// for the one before.
+/// sums [4 · kSums], row by row: products of a row's 128 codes with activations 256 · high + low, each of two vectors.
+/// With one sum for a row both vectors are in it. All rows go step by step, since each step waits for the one before.
 template <std::size_t kSums, std::size_t... kSum>
 HWY_INLINE void multiply_rows(const VU8 (&rows)[4][2], const VI8* high, const VI8* low, VI32* sums,
                               std::index_sequence<kSum...>) {
