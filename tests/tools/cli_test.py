@@ -338,7 +338,7 @@ class Numbers(Case):
         for key in ("load_s", "first_token_s", "peak_rss_mb", "bandwidth_gb_s"):
             self.assertGreater(result[key], 0)
         self.assertEqual([roof["threads"] for roof in result["roofline"]], [1, 2])
-        self.assertGreater(result["roofline"][0]["int8_gop_s"], 0)
+        self.assertGreater(result["roofline"][0]["product_gop_s"], 0)
         self.assertIn("GB/s", self.out("bench", MODEL, "-p", 8, "-n", 2, "-t", 1, "-r", 1, "--two-pass-head").decode())
 
     def test_bench_script(self):

@@ -52,8 +52,8 @@ inline double memory_bandwidth(std::size_t threads) {
   return best;
 }
 
-/// 10^9 products of bytes and additions per second, each counted as one, on all threads together.
-inline double byte_peak(std::size_t threads) {
+/// 10^9 products of bytes, or of bfloat16 where prefill uses these, and additions per second, each counted as one, on all threads together.
+inline double product_peak(std::size_t threads) {
   constexpr std::size_t kRounds = 1u << 20;
   gemma::ThreadPool pool(threads);
   std::atomic<std::int32_t> sink{0};
@@ -63,7 +63,7 @@ inline double byte_peak(std::size_t threads) {
     const auto start = std::chrono::steady_clock::now();
     pool.parallel_for(threads * 8, [&](std::size_t, std::size_t) {
       std::int32_t out = 0;
-      products += gemma::simd::kernels().multiply_bytes(kRounds, &out);
+      products += gemma::simd::kernels().multiply_most(kRounds, &out);
       sink += out;
     });
     best = (std::max)(best, 2.0 * static_cast<double>(products) / seconds_since(start) / 1e9);
@@ -195,7 +195,7 @@ inline int bench(const BenchOptions& o) {
   for (const std::size_t count : threads) {
     roofline.push_back({{"threads", count},
                         {"bandwidth_gb_s", memory_bandwidth(count)},
-                        {"int8_gop_s", byte_peak(count)}});
+                        {"product_gop_s", product_peak(count)}});
   }
   if (o.json) {
     print_json({{"rows", rows},
@@ -213,7 +213,7 @@ inline int bench(const BenchOptions& o) {
     for (const Json& roof : roofline) {
       if (roof["threads"] != row["threads"]) continue;
       const double used = row[decode ? "gb_s" : "gop_s"];
-      const double most = roof[decode ? "bandwidth_gb_s" : "int8_gop_s"];
+      const double most = roof[decode ? "bandwidth_gb_s" : "product_gop_s"];
       std::printf("%-8s %2zu threads  %9.1f tok/s  %7.1f %s, ",
                   row["test"].get<std::string>().c_str(), row["threads"].get<std::size_t>(),
                   row["tok_s"].get<double>(), used, decode ? "GB/s " : "Gop/s");
@@ -225,9 +225,10 @@ inline int bench(const BenchOptions& o) {
     }
   }
   for (const Json& roof : roofline) {
-    std::printf("possible on the CPU with %zu threads: %.1f GB/s from memory, %.0f Gop/s of 8-bit products\n",
+    std::printf("possible on the CPU with %zu threads: %.1f GB/s from memory, %.0f Gop/s of %s products\n",
                 roof["threads"].get<std::size_t>(), roof["bandwidth_gb_s"].get<double>(),
-                roof["int8_gop_s"].get<double>());
+                roof["product_gop_s"].get<double>(),
+                gemma::simd::kernels().round_to_bf16 != nullptr ? "bfloat16" : "8-bit");
   }
   std::printf("load %.3f s, first token after %.3f s, peak memory %.0f MB\n%s\n",
               model.load_seconds(), first_token, peak, gemma::build_info().c_str());

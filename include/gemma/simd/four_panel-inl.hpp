@@ -127,4 +127,29 @@ GEMMA_NAMESPACE_END
 HWY_AFTER_NAMESPACE();
 #endif  // HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3_DL
 
+HWY_BEFORE_NAMESPACE();
+GEMMA_NAMESPACE_BEGIN
+namespace simd {
+namespace HWY_NAMESPACE {
+
+/// The best way to fill a panel.
+template <class Format>
+HWY_INLINE void fill(const WeightMatrix& w, std::size_t row, std::size_t rows, std::size_t col,
+                     std::size_t cols, Panel& panel) {
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3_DL
+  if constexpr (kIsSlow<Format>) {
+    fill_panel<Format>(w, row, rows, col, cols, panel);
+  } else {
+    fill_panel_by_fours<Format>(w, row, rows, col, cols, panel);
+  }
+#else
+  fill_panel<Format>(w, row, rows, col, cols, panel);
+#endif
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace simd
+GEMMA_NAMESPACE_END
+HWY_AFTER_NAMESPACE();
+
 #endif  // GEMMA_SIMD_FOUR_PANEL_INL_HPP_

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 #include "gemma/config.hpp"
@@ -48,22 +49,33 @@ constexpr std::size_t fine_order_bytes(std::size_t n) { return 2 * ((n + 127) / 
 /// Bytes of FineRow::q for n numbers on any target: in up to three orders.
 constexpr std::size_t fine_bytes(std::size_t n) { return 3 * fine_order_bytes(n); }
 
+/// How activations are given to the weights of quantised formats.
+enum class ActivationForm : std::uint8_t {
+  fine,    ///< FineRow: for few tokens
+  coarse,  ///< CoarseRow: for many
+  bf16     ///< bfloat16, rounded to nearest even: likewise, for kernels with Kernels::bf16_tokens
+};
+
+/// Tokens whose bfloat16 activations lie together, 32 columns of each beside the same of the next.
+inline constexpr std::size_t kBf16Tokens = 32;
+
 /// `tokens` rows of activations: floats, which float weights are multiplied with, and one of the
-/// two quantised forms. Sums within a group are exact integers. All pointers are 64-byte aligned,
+/// other forms. Sums within a group are exact integers. All pointers are 64-byte aligned,
 /// rows are dense. Behind the last row of each array kActivationPadding bytes may be read.
 struct Activations {
   std::size_t tokens = 0;      ///< rows
   std::size_t cols = 0;        ///< numbers per row
   const float* f32 = nullptr;  ///< [tokens, cols]
-  bool coarse = false;         ///< which form there is
-  CoarseRow coarse_rows{};     ///< [tokens] of them
-  FineRow fine_rows{};         ///< [tokens] of them
+  ActivationForm form = ActivationForm::fine;  ///< which of the following there is
+  CoarseRow coarse_rows{};                     ///< [tokens] of them
+  FineRow fine_rows{};                         ///< [tokens] of them
+  const std::uint16_t* bf16 = nullptr;         ///< [tokens / kBf16Tokens, cols / 32, kBf16Tokens, 32], the first rounded up
 };
 
 /// Bytes that kernels may read behind the last row, and ignore.
 inline constexpr std::size_t kActivationPadding = 512;
 
-/// From this many tokens on they should be coarse.
+/// From this many tokens on they should be coarse, or bf16.
 inline constexpr std::size_t kCoarseTokens = 9;
 
 /// out[t · out_stride + r] = Σ_c W[r, c] · x[t, c].
@@ -145,12 +157,17 @@ inline constexpr std::size_t kLargestQuantizedHead = kScratchBytes / kKeyBlock /
 /// One target's kernels. Every result depends on its own inputs only, never on how rows or tokens
 /// were divided among calls: so any number of threads gives the same bits.
 struct Kernels {
-  const char* target;  ///< Highway's name of the SIMD target, such as "AVX3_ZEN4", or "AVX2_VNNI"
+  const char* target;  ///< Highway's name of the SIMD target, such as "AVX3_ZEN4"; "AVX2_VNNI", "AMX"
+  /// From this many tokens on activations should be bf16. Kernels that cannot have no such number.
+  std::size_t bf16_tokens = std::numeric_limits<std::size_t>::max();
 
   /// One row of n floats, n a multiple of kActivationGroup, to 8 bits.
   void (*quantize_coarse)(const float* x, std::size_t n, const CoarseRow& out);
   /// The same to 15 bits.
   void (*quantize_fine)(const float* x, std::size_t n, const FineRow& out);
+  /// One row of n floats to bfloat16: 32 of them to `out`, the next 32 to out + 32 · kBf16Tokens, and so on. Null if there is
+  /// no bf16_tokens.
+  void (*round_to_bf16)(const float* x, std::size_t n, std::uint16_t* out);
   /// Rows [row_begin, row_end) of the product, for all tokens.
   void (*matmul)(const MatmulArgs& args, std::size_t row_begin, std::size_t row_end,
                  std::uint8_t* scratch);
@@ -185,14 +202,26 @@ struct Kernels {
   void (*store_kv)(const float* x, std::size_t n, KvType type, std::uint8_t* out);
   /// Index of the largest element, the first of equals; n > 0. NaN never wins.
   std::size_t (*argmax)(const float* x, std::size_t n);
-  /// Multiplies and adds bytes in registers, to be timed: the roof of matmul(). Returns how many
+  /// Multiplies and adds in registers what matmul() does for many tokens, to be timed: its roof. Returns how many
   /// products it made; `out` keeps the compiler from leaving them out.
-  std::size_t (*multiply_bytes)(std::size_t rounds, std::int32_t* out);
+  std::size_t (*multiply_most)(std::size_t rounds, std::int32_t* out);
 };
 
 /// The kernels to use on this machine. With GEMMA_DYNAMIC_DISPATCH the environment variable
-/// GEMMA_SIMD_TARGETS (a comma-separated list such as "AVX2,SSE4") restricts the choice, for tests.
+/// GEMMA_SIMD_TARGETS (a comma-separated list such as "AVX2,SSE4", or "AVX3_DL" to do without "AMX") restricts the choice, for tests.
 const Kernels& kernels();
+
+/// Bytes of CoarseRow::q of many tokens, or of what takes its place in Activations::bf16.
+inline std::size_t many_tokens_bytes(const Kernels& kernels, std::size_t tokens, std::size_t cols) {
+  if (tokens < kernels.bf16_tokens) return tokens * cols;
+  return 2 * ((tokens + kBf16Tokens - 1) / kBf16Tokens * kBf16Tokens) * cols;
+}
+
+/// The form of activations that is best for so many tokens.
+inline ActivationForm best_form(const Kernels& kernels, std::size_t tokens) {
+  if (tokens >= kernels.bf16_tokens) return ActivationForm::bf16;
+  return tokens >= kCoarseTokens ? ActivationForm::coarse : ActivationForm::fine;
+}
 
 /// The kernels of every target that is compiled in and that this CPU has, the best first.
 std::vector<Kernels> all_kernels();

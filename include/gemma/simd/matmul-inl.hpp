@@ -202,21 +202,6 @@ inline HWY_NOINLINE void multiply_panel(const MatmulArgs& a, const Panel& panel,
   }
 }
 
-/// The best way to fill a panel.
-template <class Format>
-HWY_INLINE void fill(const WeightMatrix& w, std::size_t row, std::size_t rows, std::size_t col,
-                     std::size_t cols, Panel& panel) {
-#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3_DL
-  if constexpr (kIsSlow<Format>) {
-    fill_panel<Format>(w, row, rows, col, cols, panel);
-  } else {
-    fill_panel_by_fours<Format>(w, row, rows, col, cols, panel);
-  }
-#else
-  fill_panel<Format>(w, row, rows, col, cols, panel);
-#endif
-}
-
 /// Panel by panel along some rows, then along the next: so weights are read nearly in the order in which
 /// they lie in memory, and sums stay in cache while columns are added. Those of the last columns go to the results at
 /// once, so that no thread waits until the lines of these, which lie pages apart, are in cache.

@@ -49,6 +49,7 @@ using PanelTraitsOf =
 struct Panel {
   static constexpr std::size_t kPlaneBytes = kPanelRows * kPanelCols;
   static constexpr std::size_t kScales = kPanelRows * kPanelCols / 16;
+  static constexpr std::size_t kBytesBeforeSums = 2 * kPlaneBytes + 2 * kScales * sizeof(float) + kPanelRows * 256;
 
   std::uint8_t* codes;  ///< [planes, cols / 4, kPanelRows, 4]
   float* scale;         ///< [cols / kGroup, kPanelRows]
@@ -64,9 +65,7 @@ struct Panel {
     rows = reinterpret_cast<std::uint8_t*>(minimum + kScales);
     sums = reinterpret_cast<float*>(rows + kPanelRows * 256);
     offset = 0;
-    static_assert(2 * kPlaneBytes + kPanelRows * 256 +
-                          (2 * kScales + (kPanelTokens + kSpareTokens) * kPanelRows) * sizeof(float) <=
-                      kScratchBytes,
+    static_assert(kBytesBeforeSums + (kPanelTokens + kSpareTokens) * kPanelRows * sizeof(float) <= kScratchBytes,
                   "a panel must fit into the scratch");
   }
 };

@@ -6,7 +6,10 @@
 #define GEMMA_SIMD_TABLE_INL_HPP_
 #endif
 
+#include <vector>
+
 #include "gemma/simd/activations-inl.hpp"
+#include "gemma/simd/amx-inl.hpp"
 #include "gemma/simd/attention-inl.hpp"
 #include "gemma/simd/elementwise-inl.hpp"
 #include "gemma/simd/float_matmul-inl.hpp"
@@ -26,7 +29,7 @@ inline float sum_of_activations(const Activations& x, std::size_t token) {
   const std::size_t groups = x.cols / kActivationGroup;
   float sum = 0.0f;
   for (std::size_t g = token * groups; g < (token + 1) * groups; ++g) {
-    sum += x.coarse ? x.coarse_rows.groups[g].sum : x.fine_rows.sum[g];
+    sum += x.form == ActivationForm::coarse ? x.coarse_rows.groups[g].sum : x.fine_rows.sum[g];
   }
   return sum;
 }
@@ -38,7 +41,7 @@ inline HWY_NOINLINE void apply_row_scales(const MatmulArgs& a, std::size_t row_b
   const float* zero = a.weights.row_zero;
   for (std::size_t t = 0; t < a.x.tokens; ++t) {
     float* out = a.out + t * a.out_stride;
-    if (zero != nullptr) {
+    if (zero != nullptr && a.x.form != ActivationForm::bf16) {  // there it is part of the weights
       const float sum = sum_of_activations(a.x, t);
       for (std::size_t r = row_begin; r < row_end; ++r) out[r] -= zero[r] * sum;
     }
@@ -52,10 +55,14 @@ inline HWY_NOINLINE void matmul(const MatmulArgs& a, std::size_t row_begin, std:
     using Format = decltype(format);
     if constexpr (Format::kBlockElements == 1) {
       float_matmul<Format>(a, row_begin, row_end, scratch);
-    } else if (a.x.coarse) {
-      quantized_matmul<Format>(a, row_begin, row_end, scratch);
-    } else {
+    } else if (a.x.form == ActivationForm::fine) {
       quantized_matvec<Format>(a, row_begin, row_end);
+#if GEMMA_SIMD_AMX
+    } else if (a.x.form == ActivationForm::bf16) {
+      wide_matmul<Format>(a, row_begin, row_end, scratch);
+#endif
+    } else {
+      quantized_matmul<Format>(a, row_begin, row_end, scratch);
     }
   });
   if (a.weights.row_scale != nullptr) apply_row_scales(a, row_begin, row_end);
@@ -75,7 +82,7 @@ inline void matmul_rows(const MatmulArgs& a, const std::uint32_t* rows, std::siz
   }
 }
 
-inline Kernels make_table() {
+inline Kernels make_own_table() {
   Kernels table{};
   table.target = GEMMA_SIMD_AVX_VNNI ? "AVX2_VNNI" : hwy::TargetName(HWY_TARGET);
   table.quantize_coarse = &quantize_coarse;
@@ -94,8 +101,24 @@ inline Kernels make_table() {
   table.softcap = &softcap;
   table.store_kv = &store_kv;
   table.argmax = &argmax;
-  table.multiply_bytes = &multiply_bytes;
+  table.multiply_most = &multiply_bytes;
   return table;
+}
+
+/// The tables of this target, the best first.
+inline std::vector<Kernels> make_tables() {
+  std::vector<Kernels> tables = {make_own_table()};
+#if GEMMA_SIMD_AMX
+  if (has_amx()) {
+    Kernels amx = tables.front();
+    amx.target = "AMX";
+    amx.bf16_tokens = kAmxTokens;
+    amx.round_to_bf16 = &round_to_bf16;
+    amx.multiply_most = &multiply_tiles;
+    tables.insert(tables.begin(), amx);
+  }
+#endif
+  return tables;
 }
 
 }  // namespace HWY_NAMESPACE

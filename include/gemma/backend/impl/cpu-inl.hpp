@@ -167,13 +167,16 @@ GEMMA_INLINE std::uint64_t cpu_scratch_bytes(const Config& config, const CpuOpti
   const Widths widths(config);
   const std::size_t threads = options.threads == 0 ? hardware_threads() : options.threads;
   const std::uint64_t batch = options.batch;
+  const simd::Kernels& kernels = simd::kernels();
+  const std::uint64_t coarse_tokens = (std::min)(options.batch, kernels.bf16_tokens - 1);
   const std::uint64_t quantised =
-      widths.input + widths.input / simd::kActivationGroup * sizeof(simd::CoarseGroup);
+      simd::many_tokens_bytes(kernels, options.batch, widths.input) +
+      coarse_tokens * widths.input / simd::kActivationGroup * sizeof(simd::CoarseGroup);
   const std::uint64_t logits = (std::min)(options.batch, detail::kLogitRows) * config.vocab_size;
   const std::uint64_t head = options.two_pass_head
                                  ? detail::TwoPassHead::bytes(config.vocab_size, config.width)
                                  : 0;
-  return batch * (floats_per_token(config) * sizeof(float) + quantised) + logits * sizeof(float) +
+  return batch * floats_per_token(config) * sizeof(float) + quantised + logits * sizeof(float) +
          threads * simd::kScratchBytes + head;
 }
 

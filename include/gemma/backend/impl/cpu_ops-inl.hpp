@@ -33,14 +33,15 @@ class CpuOps {
     const std::size_t batch = options.batch;
     const Widths widths(config);
     const std::string what = "the activations";
-    const std::size_t inputs = batch * widths.input;
     const std::size_t fine_tokens = (std::min)(batch, simd::kCoarseTokens - 1);
+    const std::size_t coarse_tokens = (std::min)(batch, ops.kernels_.bf16_tokens - 1);
     GEMMA_TRY_ASSIGN(ops.kv_, KvCache::create(config, options.context, batch, options.kv_type));
     // Each array is long enough for what kernels read behind its end.
     constexpr std::size_t kMore = simd::kActivationPadding;
-    const std::size_t fine_bytes = fine_tokens * simd::fine_bytes(widths.input);
-    GEMMA_TRY_ASSIGN(ops.q_, AlignedArray<std::int8_t>::create((std::max)(inputs, fine_bytes) + kMore, what));
-    const std::size_t groups = inputs / simd::kActivationGroup + kMore;
+    const std::size_t most_bytes = (std::max)(simd::many_tokens_bytes(ops.kernels_, batch, widths.input),
+                                              fine_tokens * simd::fine_bytes(widths.input));
+    GEMMA_TRY_ASSIGN(ops.q_, AlignedArray<std::int8_t>::create(most_bytes + kMore, what));
+    const std::size_t groups = coarse_tokens * widths.input / simd::kActivationGroup + kMore;
     GEMMA_TRY_ASSIGN(ops.groups_, AlignedArray<std::uint8_t>::create(
                                       groups * sizeof(simd::CoarseGroup), what));
     const std::size_t fine_groups = fine_tokens * widths.input / simd::kActivationGroup + kMore;
@@ -460,13 +461,23 @@ class CpuOps {
     a.tokens = rows;
     a.cols = products[0].weights.cols;
     a.f32 = x;
-    a.coarse = rows >= simd::kCoarseTokens;
+    a.form = simd::best_form(kernels_, rows);
     quantised = quantised || std::any_of(products, products + count, [](const CpuProduct& p) {
       return quant::block_elements(p.weights.type) > 1;
     });
     if (!quantised) return a;
     const std::size_t groups = a.cols / simd::kActivationGroup;
-    if (a.coarse) {
+    if (a.form == simd::ActivationForm::bf16) {
+      auto* rounded = reinterpret_cast<std::uint16_t*>(q_.data());
+      pool_->parallel_for(rows, [&](std::size_t t, std::size_t) {
+        const std::size_t in_block = t % simd::kBf16Tokens;
+        kernels_.round_to_bf16(x + t * a.cols, a.cols,
+                               rounded + (t - in_block) * a.cols + in_block * simd::kActivationGroup);
+      });
+      a.bf16 = rounded;
+      return a;
+    }
+    if (a.form == simd::ActivationForm::coarse) {
       a.coarse_rows = {q_.data(), reinterpret_cast<simd::CoarseGroup*>(groups_.data())};
       pool_->parallel_for(rows, [&](std::size_t t, std::size_t) {
         kernels_.quantize_coarse(x + t * a.cols, a.cols,

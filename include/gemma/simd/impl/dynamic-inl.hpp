@@ -144,14 +144,15 @@ inline std::vector<Kernels> usable_kernels() {
   std::vector<std::int64_t> bits;
 #define GEMMA_VISIT(TARGET, NAMESPACE)                                                \
   if ((usable & TARGET) != 0) {                                                       \
-    const Kernels table = NAMESPACE::make_table();                                    \
-    if (TARGET == HWY_STATIC_TARGET) baseline = table;                                \
+    const std::vector<Kernels> own = NAMESPACE::make_tables();                        \
+    if (TARGET == HWY_STATIC_TARGET) baseline = own.back();                           \
     std::size_t at = 0;                                                               \
     while (at < bits.size() && bits[at] < TARGET) ++at;                               \
     const bool again = at < bits.size() && bits[at] == TARGET;                        \
-    if (!again && is_allowed(allowed, table.target)) {                                \
+    for (const Kernels& table : own) {                                                \
+      if (again || !is_allowed(allowed, table.target)) continue;                      \
       bits.insert(bits.begin() + static_cast<std::ptrdiff_t>(at), TARGET);            \
-      tables.insert(tables.begin() + static_cast<std::ptrdiff_t>(at), table);         \
+      tables.insert(tables.begin() + static_cast<std::ptrdiff_t>(at++), table);       \
     }                                                                                 \
   }
   HWY_VISIT_TARGETS(GEMMA_VISIT)

@@ -15,11 +15,11 @@ GEMMA_NAMESPACE_BEGIN
 namespace simd {
 
 GEMMA_INLINE const Kernels& kernels() {
-  static const Kernels table = HWY_NAMESPACE::make_table();
+  static const Kernels table = HWY_NAMESPACE::make_tables().front();
   return table;
 }
 
-GEMMA_INLINE std::vector<Kernels> all_kernels() { return {kernels()}; }
+GEMMA_INLINE std::vector<Kernels> all_kernels() { return HWY_NAMESPACE::make_tables(); }
 
 }  // namespace simd
 GEMMA_NAMESPACE_END
