@@ -233,8 +233,8 @@ TEST_CASE("every weight format multiplies as its decoded values do, on every tar
             const RandomActivations x(kernels, tokens, cols, 2, form);
             const std::vector<float> out = run(kernels, w.matrix, x.view, 37);
             // Of two roundings the last may go the other way.
-            const double most = plain || form == Form::coarse ? 1e-6 : form == Form::fine ? 3e-5 : shifted ? 1e-4 : 1e-6;
-            CHECK(worst_error(w.matrix, x, out) < most);
+            const double most = form == Form::fine ? 3e-5 : form == Form::bf16 && shifted ? 1e-4 : 1e-6;
+            CHECK(worst_error(w.matrix, x, out) < (plain ? 1e-6 : most));
           }
         }
       }

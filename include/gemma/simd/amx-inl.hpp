@@ -1,6 +1,6 @@
-// Intel's matrix tiles (AMX), beside AVX-512: one instruction multiplies 16 tokens by 16 rows of 32 bfloat16 columns and
-// adds the products in float32. So weights are unpacked to bfloat16 with their scales, and activations rounded to it,
-// which is closer to the truth than 8 bits with a scale for 32. Not a target of Highway's.
+// Intel's matrix tiles (AMX), beside AVX-512: one instruction multiplies 16 tokens by 16 rows of 32 bfloat16
+// columns and adds the products in float32. So weights are unpacked to bfloat16 with their scales, and activations
+// rounded to it, which is closer to the truth than 8 bits with a scale for 32. Not a target of Highway's.
 // Sources: Intel SDM, volume 1, chapter 18; the kernel's Documentation/arch/x86/xstate.rst.
 #if defined(GEMMA_SIMD_AMX_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
 #ifdef GEMMA_SIMD_AMX_INL_HPP_
@@ -12,11 +12,12 @@
 #include <algorithm>
 #include <limits>
 
+#include "gemma/simd/allowed_targets.hpp"
 #include "gemma/simd/four_panel-inl.hpp"
 #include "gemma/simd/panel-inl.hpp"
 #include "gemma/simd/vector-inl.hpp"
 
-// Instructions are spelt in assembler, so that no compiler flag is needed; assemblers of older systems do not know them.
+// Instructions are spelt in assembler, so that no compiler flag is needed. Old assemblers do not know them.
 #undef GEMMA_SIMD_AMX
 #if HWY_ARCH_X86_64 && HWY_TARGET <= HWY_AVX3_DL && defined(__linux__) && defined(__LP64__) && \
     (HWY_COMPILER_GCC_ACTUAL >= 1100 || HWY_COMPILER_CLANG >= 1200)
@@ -34,21 +35,22 @@ GEMMA_NAMESPACE_BEGIN
 namespace simd {
 namespace HWY_NAMESPACE {
 
-/// Whether this CPU multiplies tiles of bfloat16 and the system grants this process the registers, for which it wants
-/// to be asked.
+/// Whether this CPU multiplies tiles of bfloat16, the user lets us, and the system grants this process the
+/// registers, for which it wants to be asked.
 inline bool has_amx() {
   unsigned a = 0, b = 0, c = 0, d = 0;
   if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return false;
   constexpr unsigned kBf16 = 1u << 22, kTiles = 1u << 24;
   constexpr long kRequestPermission = 0x1023, kTileData = 18;
-  return (d & kBf16) != 0 && (d & kTiles) != 0 && syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+  return (d & kBf16) != 0 && (d & kTiles) != 0 && detail::is_allowed("AMX") &&
+         syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 }
 
 /// From this many tokens on, making bfloat16 of weights pays.
 inline constexpr std::size_t kAmxTokens = 40;
 
-/// The number that stands for 0 where codes of less than 8 bits are made floats without a conversion: a code c put into
-/// bits 16 to 22 of 2^23 makes it kFromBits · (kBitsZero + c).
+/// Codes of less than 8 bits are made floats without a conversion: a code c put into bits 16 to 22 of 2^23 makes
+/// it kFromBits · (kBitsZero + c).
 inline constexpr float kBitsZero = 128.0f, kFromBits = 65536.0f;
 
 /// Four codes of each of 16 rows as bfloat16, rounded to nearest: columns 0 and 1 of each row, then 2 and 3.
@@ -79,9 +81,11 @@ HWY_INLINE void widen_quad(VU32 codes, VF scale, VF bias, std::uint16_t* out) {
   });
 }
 
-/// Writes a panel's weights as bfloat16, [cols / 2, kPanelRows, 2]. `zero`: what to subtract from the codes of each row.
+/// Writes a panel's weights as bfloat16, [cols / 2, kPanelRows, 2]. `zero`: what to subtract from the codes of each
+/// row.
 template <class Traits, bool kBytes>
-inline HWY_NOINLINE void widen_panel(const Panel& panel, std::size_t cols, const float* zero, std::uint16_t* out) {
+inline HWY_NOINLINE void widen_panel(const Panel& panel, std::size_t cols, const float* zero,
+                                     std::uint16_t* out) {
   constexpr std::size_t kGroup = Traits::kGroup;
   const DF d;
   for (std::size_t g = 0; g < cols / kGroup; ++g) {
@@ -109,15 +113,15 @@ inline HWY_NOINLINE void round_to_bf16(const float* x, std::size_t n, std::uint1
   const hn::Rebind<hwy::bfloat16_t, DF> narrow;
   for (std::size_t i = 0; i < n; i += kLanes) {
     const std::size_t at = i / kActivationGroup * kActivationGroup * kBf16Tokens + i % kActivationGroup;
-    hn::StoreU(hn::DemoteTo(narrow, hn::LoadU(DF(), x + i)), narrow, reinterpret_cast<hwy::bfloat16_t*>(out + at));
+    const auto rounded = hn::DemoteTo(narrow, hn::LoadU(DF(), x + i));
+    hn::StoreU(rounded, narrow, reinterpret_cast<hwy::bfloat16_t*>(out + at));
   }
 }
 
-/// The tiles of up to kTokens tokens: 0 and 1 are activations of 16 tokens each, 2 and 3 weights of 16 rows each, 4 to 7 the
-/// sums of these. They are given back at the end, so that nobody has to save them.
+/// The tiles of up to kBf16Tokens tokens: 0 and 1 are activations of 16 tokens each, 2 and 3 weights of 16 rows
+/// each, 4 to 7 the sums of these. They are given back at the end, so that nobody has to save them.
 class MatrixTiles {
  public:
-  static constexpr std::size_t kTokens = kBf16Tokens;
   static constexpr std::size_t kCols = 32;  ///< that one instruction takes
 
   MatrixTiles() = default;
@@ -159,7 +163,7 @@ class MatrixTiles {
     }
   }
 
-  /// Adds the products of kCols columns, x [tokens, kCols]. These are not asked to stay in the first cache, which weights need.
+  /// Adds the products of kCols columns, x [tokens, kCols], which need not stay in the first cache as weights do.
   HWY_INLINE void add(const std::uint16_t* x, const std::uint16_t* weights) const {
     constexpr std::size_t kRowBytes = kCols * sizeof *x;
     __asm__ volatile(
@@ -199,7 +203,7 @@ class MatrixTiles {
 inline HWY_NOINLINE std::size_t multiply_tiles(std::size_t rounds, std::int32_t* out) {
   alignas(64) std::uint16_t numbers[64 * MatrixTiles::kCols] = {};
   MatrixTiles tiles;
-  tiles.configure(MatrixTiles::kTokens);
+  tiles.configure(kBf16Tokens);
   tiles.begin(nullptr, true);
   tiles.add(numbers, numbers);
   const std::size_t steps = rounds / 8;  // a step takes longer than a round of multiply_bytes()
@@ -209,89 +213,105 @@ inline HWY_NOINLINE std::size_t multiply_tiles(std::size_t rounds, std::int32_t*
         "tdpbf16ps %tmm2, %tmm1, %tmm6\n\ttdpbf16ps %tmm3, %tmm1, %tmm7");
   }
   *out = 0;
-  return steps * MatrixTiles::kTokens * kPanelRows * MatrixTiles::kCols;
+  return steps * kBf16Tokens * kPanelRows * MatrixTiles::kCols;
 }
 
-/// Asks for lines of `rows` rows of `bytes` bytes, `stride` apart.
-HWY_INLINE void ask_for(const std::uint8_t* first, std::size_t stride, std::size_t bytes, std::size_t rows) {
-  for (std::size_t row = 0; row < rows; ++row) {
-    for (std::size_t at = 0; at < bytes + 63; at += 64) prefetch_far(first + row * stride + at);
-  }
-}
+/// What a widened panel is multiplied with, and where the sums go.
+struct WidePart {
+  const std::uint16_t* weights;  ///< as widen_panel() gives them
+  std::size_t cols;
+  const std::uint16_t* x;  ///< Activations::bf16 of some tokens from the first of these columns on
+  std::size_t all_cols;    ///< of x
+  std::size_t tokens;
+  bool fresh;    ///< sums begin at 0
+  float* sums;   ///< [tokens, kPanelRows]: those so far
+  float* out;    ///< [tokens, out_stride]: where they go at the end; null: to sums
+  std::size_t out_stride;
+  const std::uint8_t* next;  ///< weights that are asked for meanwhile: of kPanelRows rows, next_stride apart,
+  std::size_t next_stride;
+  std::size_t next_bytes;    ///< so many each
+};
 
-/// At most kTokens tokens times a panel's columns, `weights` as widen_panel() gives them, x of the first of these columns;
-/// the sums, [tokens, kPanelRows], begin at 0 if `fresh`, and go to out, rows of out_stride floats, if it is not null. Meanwhile
-/// `next_bytes` of each of kPanelRows rows of weights, next_stride apart, are asked for.
-inline HWY_NOINLINE void multiply_wide_panel(const std::uint16_t* weights, std::size_t cols, const std::uint16_t* x,
-                                             std::size_t all_cols, std::size_t tokens, bool fresh, float* sums,
-                                             float* out, std::size_t out_stride, const std::uint8_t* next,
-                                             std::size_t next_stride, std::size_t next_bytes) {
-  const std::size_t blocks = (tokens + kBf16Tokens - 1) / kBf16Tokens;
+inline HWY_NOINLINE void multiply_wide_panel(const WidePart& p) {
+  const std::size_t blocks = (p.tokens + kBf16Tokens - 1) / kBf16Tokens;
   MatrixTiles tiles;
   for (std::size_t block = 0, asked = 0; block < blocks; ++block) {
-    const std::size_t token = block * kBf16Tokens;
-    const std::size_t ask_to = kPanelRows * (block + 1) / blocks;
-    ask_for(next + asked * next_stride, next_stride, next_bytes, ask_to - asked);
-    asked = ask_to;
-    tiles.configure(HWY_MIN(kBf16Tokens, tokens - token));
-    tiles.begin(sums + token * kPanelRows, fresh);
-    // Where the results go, since those of neighbouring tokens lie pages apart. Without a branch: one taken
-    // wrongly would empty the queue that keeps the tiles busy.
-    const float* ahead = out == nullptr ? sums : out + token * out_stride;
-    const std::size_t ahead_stride = out == nullptr ? 0 : out_stride;
-    for (std::size_t col = 0; col < cols; col += MatrixTiles::kCols) {
-      const auto* line = reinterpret_cast<const std::uint8_t*>(ahead);
-      prefetch_far(line);
-      prefetch_far(line + 64);
-      prefetch_far(line + ahead_stride * sizeof *ahead);
-      prefetch_far(line + ahead_stride * sizeof *ahead + 64);
-      ahead += col < 15 * MatrixTiles::kCols ? 2 * ahead_stride : 0;
-      tiles.add(x + token * all_cols + col * kBf16Tokens, weights + col * kPanelRows);
+    for (; asked < kPanelRows * (block + 1) / blocks; ++asked) {
+      const std::uint8_t* row = p.next + asked * p.next_stride;
+      for (std::size_t at = 0; at < p.next_bytes + 63; at += 64) prefetch_far(row + at);
     }
-    if (out == nullptr) tiles.end(sums + token * kPanelRows, kPanelRows);
-    else tiles.end(out + token * out_stride, out_stride);
+    const std::size_t token = block * kBf16Tokens;
+    float* sums = p.sums + token * kPanelRows;
+    float* out = p.out == nullptr ? nullptr : p.out + token * p.out_stride;
+    tiles.configure(HWY_MIN(kBf16Tokens, p.tokens - token));
+    tiles.begin(sums, p.fresh);
+    // Where the results go, two tokens at a time, since those of neighbours lie pages apart. Without a branch:
+    // one taken wrongly would empty the queue that keeps the tiles busy.
+    const float* ahead = out == nullptr ? sums : out;
+    const std::size_t stride = out == nullptr ? 0 : p.out_stride;
+    for (std::size_t col = 0; col < p.cols; col += MatrixTiles::kCols) {
+      for (std::size_t line = 0; line < 2; ++line) {
+        prefetch_far(reinterpret_cast<const std::uint8_t*>(ahead) + 64 * line);
+        prefetch_far(reinterpret_cast<const std::uint8_t*>(ahead + stride) + 64 * line);
+      }
+      ahead += col < kBf16Tokens / 2 * MatrixTiles::kCols ? 2 * stride : 0;
+      tiles.add(p.x + token * p.all_cols + col * kBf16Tokens, p.weights + col * kPanelRows);
+    }
+    if (out == nullptr) tiles.end(sums, kPanelRows);
+    else tiles.end(out, p.out_stride);
   }
 }
 
-/// Columns of a panel that, as bfloat16, leave room in the first cache; a few more rather than to leave a small rest.
+/// Columns of a panel that, as bfloat16, leave room in the first cache; a few more rather than to leave a few.
 HWY_INLINE std::size_t wide_cols(std::size_t left) { return left <= kPanelCols ? left : std::size_t{512}; }
 
-/// Rows [row_begin, row_end) of a product with bfloat16 activations. Some panels take turns at a piece of their columns before all
-/// go on to the next, so that the activations of a piece stay in the second cache meanwhile.
+/// Rows [row_begin, row_end) of a product with bfloat16 activations. Some panels take turns at a piece of their
+/// columns before all go on to the next, so that the activations of a piece stay in the second cache meanwhile.
 template <class Format>
 inline HWY_NOINLINE void wide_matmul(const MatmulArgs& a, std::size_t row_begin, std::size_t row_end,
                                      std::uint8_t* scratch) {
   constexpr std::size_t kTokens = 512, kPanels = 4, kSums = kTokens * kPanelRows;
+  constexpr std::size_t kWide = kPanelCols * kPanelRows;
+  static_assert(Panel::kBytesBeforeSums + kWide * sizeof(std::uint16_t) + kPanels * kSums * sizeof(float) <=
+                    kScratchBytes,
+                "all must fit into the scratch");
   Panel panel(scratch);
   auto* wide = reinterpret_cast<std::uint16_t*>(panel.sums);
-  float* all_sums = panel.sums + kPanelCols * kPanelRows / 2;
-  static_assert((kPanelCols * kPanelRows / 2 + kPanels * kSums) * sizeof(float) + Panel::kBytesBeforeSums <=
-                    kScratchBytes, "all must fit into the scratch");
-  const std::size_t all_cols = a.weights.cols;
+  auto* all_sums = reinterpret_cast<float*>(wide + kWide);
+  const WeightMatrix& w = a.weights;
   const auto bytes_of = [](std::size_t cols) { return cols / Format::kBlockElements * Format::kBlockBytes; };
   for (std::size_t token = 0; token < a.x.tokens; token += kTokens) {
     const std::size_t tokens = HWY_MIN(kTokens, a.x.tokens - token);
-    const std::uint16_t* x = a.x.bf16 + token * all_cols;
     float* out = a.out + token * a.out_stride;
     for (std::size_t group = row_begin; group < row_end; group += kPanels * kPanelRows) {
       const std::size_t group_end = HWY_MIN(group + kPanels * kPanelRows, row_end);
-      for (std::size_t col = 0, cols = 0; col < all_cols; col += cols) {
-        cols = wide_cols(all_cols - col);
-        const bool last = col + cols == all_cols;
+      for (std::size_t col = 0, cols = 0; col < w.cols; col += cols) {
+        cols = wide_cols(w.cols - col);
+        const bool last = col + cols == w.cols;
         float* sums = all_sums;
         for (std::size_t row = group; row < group_end; row += kPanelRows, sums += kSums) {
           const std::size_t rows = HWY_MIN(kPanelRows, group_end - row);
           alignas(kBytes) float zero[kPanelRows] = {};
-          if (a.weights.row_zero != nullptr) std::copy_n(a.weights.row_zero + row, rows, zero);
-          fill<Format>(a.weights, row, rows, col, cols, panel);
+          if (w.row_zero != nullptr) std::copy_n(w.row_zero + row, rows, zero);
+          fill<Format>(w, row, rows, col, cols, panel);
           widen_panel<PanelTraitsOf<Format>, Codes<Format>::kBits == 8>(panel, cols, zero, wide);
           const bool turns = row + kPanelRows >= group_end;
           const std::size_t next_row = turns && !last ? group : row + kPanelRows;
           const std::size_t next_col = !turns ? col : last ? 0 : col + cols;
-          multiply_wide_panel(wide, cols, x + col * kBf16Tokens, all_cols, tokens, col == 0, sums,
-                              last && rows == kPanelRows ? out + row : nullptr, a.out_stride,
-                              a.weights.row(next_row) + bytes_of(next_col), a.weights.row_bytes,
-                              bytes_of(wide_cols(all_cols - next_col)));
+          WidePart part;
+          part.weights = wide;
+          part.cols = cols;
+          part.x = a.x.bf16 + token * w.cols + col * kBf16Tokens;
+          part.all_cols = w.cols;
+          part.tokens = tokens;
+          part.fresh = col == 0;
+          part.sums = sums;
+          part.out = last && rows == kPanelRows ? out + row : nullptr;
+          part.out_stride = a.out_stride;
+          part.next = w.row(next_row) + bytes_of(next_col);
+          part.next_stride = w.row_bytes;
+          part.next_bytes = bytes_of(wide_cols(w.cols - next_col));
+          multiply_wide_panel(part);
           for (std::size_t t = 0; last && rows < kPanelRows && t < tokens; ++t) {
             std::copy_n(sums + t * kPanelRows, rows, out + t * a.out_stride + row);
           }

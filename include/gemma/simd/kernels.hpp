@@ -69,7 +69,7 @@ struct Activations {
   ActivationForm form = ActivationForm::fine;  ///< which of the following there is
   CoarseRow coarse_rows{};                     ///< [tokens] of them
   FineRow fine_rows{};                         ///< [tokens] of them
-  const std::uint16_t* bf16 = nullptr;         ///< [tokens / kBf16Tokens, cols / 32, kBf16Tokens, 32], the first rounded up
+  const std::uint16_t* bf16 = nullptr;         ///< [⌈tokens / kBf16Tokens⌉, cols / 32, kBf16Tokens, 32]
 };
 
 /// Bytes that kernels may read behind the last row, and ignore.
@@ -165,8 +165,8 @@ struct Kernels {
   void (*quantize_coarse)(const float* x, std::size_t n, const CoarseRow& out);
   /// The same to 15 bits.
   void (*quantize_fine)(const float* x, std::size_t n, const FineRow& out);
-  /// One row of n floats to bfloat16: 32 of them to `out`, the next 32 to out + 32 · kBf16Tokens, and so on. Null if there is
-  /// no bf16_tokens.
+  /// One row of n floats to bfloat16: 32 of them to `out`, the next 32 to out + 32 · kBf16Tokens, and so on.
+  /// Null where there is no bf16_tokens.
   void (*round_to_bf16)(const float* x, std::size_t n, std::uint16_t* out);
   /// Rows [row_begin, row_end) of the product, for all tokens.
   void (*matmul)(const MatmulArgs& args, std::size_t row_begin, std::size_t row_end,
@@ -207,9 +207,13 @@ struct Kernels {
   std::size_t (*multiply_most)(std::size_t rounds, std::int32_t* out);
 };
 
-/// The kernels to use on this machine. With GEMMA_DYNAMIC_DISPATCH the environment variable
-/// GEMMA_SIMD_TARGETS (a comma-separated list such as "AVX2,SSE4", or "AVX3_DL" to do without "AMX") restricts the choice, for tests.
+/// The kernels to use on this machine. The environment variable GEMMA_SIMD_TARGETS, a comma-separated list, restricts
+/// the choice, for tests: with GEMMA_DYNAMIC_DISPATCH to "AVX2,SSE4", say, and anywhere, by not naming "AMX", to do
+/// without that.
 const Kernels& kernels();
+
+/// The kernels of every target that is compiled in and that this CPU has, the best first.
+std::vector<Kernels> all_kernels();
 
 /// Bytes of CoarseRow::q of many tokens, or of what takes its place in Activations::bf16.
 inline std::size_t many_tokens_bytes(const Kernels& kernels, std::size_t tokens, std::size_t cols) {
@@ -222,9 +226,6 @@ inline ActivationForm best_form(const Kernels& kernels, std::size_t tokens) {
   if (tokens >= kernels.bf16_tokens) return ActivationForm::bf16;
   return tokens >= kCoarseTokens ? ActivationForm::coarse : ActivationForm::fine;
 }
-
-/// The kernels of every target that is compiled in and that this CPU has, the best first.
-std::vector<Kernels> all_kernels();
 
 }  // namespace simd
 GEMMA_NAMESPACE_END

@@ -41,10 +41,9 @@
 
 #include "gemma/simd/table-inl.hpp"
 
-#include <cstdlib>
-#include <string>
-#include <string_view>
 #include <vector>
+
+#include "gemma/simd/allowed_targets.hpp"
 
 #if HWY_ARCH_ARM && defined(__linux__)
 #include <sys/auxv.h>
@@ -122,20 +121,7 @@ inline std::int64_t detect_targets() { return 0; }
 
 #endif
 
-/// Whether the comma-separated list names the target; an empty list names all.
-inline bool is_allowed(std::string_view list, std::string_view target) {
-  if (list.empty()) return true;
-  for (;;) {
-    const std::size_t comma = list.find(',');
-    if (list.substr(0, comma) == target) return true;
-    if (comma == std::string_view::npos) return false;
-    list.remove_prefix(comma + 1);
-  }
-}
-
 inline std::vector<Kernels> usable_kernels() {
-  const char* variable = std::getenv("GEMMA_SIMD_TARGETS");
-  const std::string_view allowed = variable != nullptr ? variable : "";
   const std::int64_t usable = detect_targets() | HWY_STATIC_TARGET;
   std::vector<Kernels> tables;
   Kernels baseline{};
@@ -150,7 +136,7 @@ inline std::vector<Kernels> usable_kernels() {
     while (at < bits.size() && bits[at] < TARGET) ++at;                               \
     const bool again = at < bits.size() && bits[at] == TARGET;                        \
     for (const Kernels& table : own) {                                                \
-      if (again || !is_allowed(allowed, table.target)) continue;                      \
+      if (again || !is_allowed(table.target)) continue;                               \
       bits.insert(bits.begin() + static_cast<std::ptrdiff_t>(at), TARGET);            \
       tables.insert(tables.begin() + static_cast<std::ptrdiff_t>(at++), table);       \
     }                                                                                 \
