@@ -159,7 +159,7 @@ inline constexpr std::size_t kLargestQuantizedHead = kScratchBytes / kKeyBlock /
 struct Kernels {
   const char* target;  ///< Highway's name of the SIMD target, such as "AVX3_ZEN4"; "AVX2_VNNI", "AMX"
   /// From this many tokens on activations should be bf16. Kernels that cannot have no such number.
-  std::size_t bf16_tokens = std::numeric_limits<std::size_t>::max();
+  std::size_t bf16_tokens = (std::numeric_limits<std::size_t>::max)();
 
   /// One row of n floats, n a multiple of kActivationGroup, to 8 bits.
   void (*quantize_coarse)(const float* x, std::size_t n, const CoarseRow& out);
