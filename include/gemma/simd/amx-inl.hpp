@@ -90,15 +90,17 @@ inline HWY_NOINLINE void widen_panel(const Panel& panel, std::size_t cols, const
   const DF d;
   for (std::size_t g = 0; g < cols / kGroup; ++g) {
     for (std::size_t half = 0; half < kPanelRows; half += kLanes) {
-      // One NaN for all, or rounding could make a number of another.
-      const VF given = hn::LoadU(d, panel.scale + g * kPanelRows + half);
-      const VF none = hn::Set(d, std::numeric_limits<float>::quiet_NaN());
-      const VF scale = hn::IfThenElse(hn::IsNaN(given), none, given);
+      const VF scale = hn::LoadU(d, panel.scale + g * kPanelRows + half);
       const float least = -static_cast<float>(panel.offset) - (kBytes ? 0.0f : kBitsZero);
       const VF shift = hn::Sub(hn::Set(d, least), hn::LoadU(d, zero + half));
       VF bias = hn::Mul(scale, shift);
       if constexpr (Traits::kHasMin) bias = hn::Sub(bias, hn::LoadU(d, panel.minimum + g * kPanelRows + half));
-      const VF factor = hn::Mul(scale, hn::Set(d, kBytes ? 1.0f : 1.0f / kFromBits));
+      VF factor = hn::Mul(scale, hn::Set(d, kBytes ? 1.0f : 1.0f / kFromBits));
+      // One NaN for all, since rounding could make a number of another. A scale's is the bias's, too.
+      const auto unknown = hn::IsNaN(bias);
+      const VF nan = hn::Set(d, std::numeric_limits<float>::quiet_NaN());
+      bias = hn::IfThenElse(unknown, nan, bias);
+      factor = hn::IfThenElse(unknown, nan, factor);
       for (std::size_t col = g * kGroup; col < (g + 1) * kGroup; col += 4) {
         const std::uint8_t* codes = panel.codes + col * kPanelRows + 4 * half;
         widen_quad<kBytes>(hn::BitCast(DU32(), hn::LoadU(DU8(), codes)), factor, bias,

@@ -82,7 +82,7 @@ inline void matmul_rows(const MatmulArgs& a, const std::uint32_t* rows, std::siz
   }
 }
 
-inline Kernels make_own_table() {
+inline Kernels make_table() {
   Kernels table{};
   table.target = GEMMA_SIMD_AVX_VNNI ? "AVX2_VNNI" : hwy::TargetName(HWY_TARGET);
   table.quantize_coarse = &quantize_coarse;
@@ -107,7 +107,7 @@ inline Kernels make_own_table() {
 
 /// The tables of this target, the best first.
 inline std::vector<Kernels> make_tables() {
-  std::vector<Kernels> tables = {make_own_table()};
+  std::vector<Kernels> tables = {make_table()};
 #if GEMMA_SIMD_AMX
   if (has_amx()) {
     Kernels amx = tables.front();
