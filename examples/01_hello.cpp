@@ -1,6 +1,6 @@
 // Gemma in ten lines: load a model, continue a prompt, print the text as it comes.
 //
-// Build: g++ -std=c++17 -O3 -march=native -I include examples/01_hello.cpp -o hello -pthread
+// Build: g++ -std=c++17 -O2 -march=native -I include examples/01_hello.cpp -o hello -pthread
 // Run:   ./hello "$(tools/get_model)"
 // Or, without a download: ./hello tests/data/kjv-small.gguf
 #include <gemma/gemma.hpp>

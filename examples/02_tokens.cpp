@@ -1,6 +1,6 @@
 // How a model sees text: as pieces of words, each with a number.
 //
-// Build: g++ -std=c++17 -O3 -march=native -I include examples/02_tokens.cpp -o tokens -pthread
+// Build: g++ -std=c++17 -O2 -march=native -I include examples/02_tokens.cpp -o tokens -pthread
 // Run:   ./tokens "$(tools/get_model)" "Unbelievable! 12345 café 🙂"
 // Or, without a download: ./tokens tests/data/kjv-small.gguf "In the beginning"
 #include <gemma/gemma.hpp>

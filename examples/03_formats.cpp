@@ -1,6 +1,6 @@
 // What a weight costs, and what it loses: one matrix in every number format, multiplied with one vector.
 //
-// Build: g++ -std=c++17 -O3 -march=native -I include examples/03_formats.cpp -o formats -pthread
+// Build: g++ -std=c++17 -O2 -march=native -I include examples/03_formats.cpp -o formats -pthread
 // Run:   ./formats
 #include <gemma/gemma.hpp>
 #include <gemma/model/reference.hpp>

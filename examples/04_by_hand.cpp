@@ -1,6 +1,6 @@
 // Gemma 3 by hand: the whole transformer in one page of loops, checked against the library.
 //
-// Build: g++ -std=c++17 -O3 -march=native -I include examples/04_by_hand.cpp -o by_hand -pthread
+// Build: g++ -std=c++17 -O2 -march=native -I include examples/04_by_hand.cpp -o by_hand -pthread
 // Run:   ./by_hand "$(tools/get_model)"
 // Or, without a download: ./by_hand tests/data/kjv-small.gguf
 #include <gemma/gemma.hpp>

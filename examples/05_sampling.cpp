@@ -1,6 +1,6 @@
 // What temperature, top-k, top-p and min-p do to the distribution of the next token, as bars.
 //
-// Build: g++ -std=c++17 -O3 -march=native -I include examples/05_sampling.cpp -o sampling -pthread
+// Build: g++ -std=c++17 -O2 -march=native -I include examples/05_sampling.cpp -o sampling -pthread
 // Run:   ./sampling "$(tools/get_model)" "The capital of France is"
 // Or, without a download: ./sampling tests/data/kjv-small.gguf "And God said"
 #include <gemma/gemma.hpp>

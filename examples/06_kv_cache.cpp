@@ -1,6 +1,6 @@
 // Why there is a KV cache, and what it costs.
 //
-// Build: g++ -std=c++17 -O3 -march=native -I include examples/06_kv_cache.cpp -o kv_cache -pthread
+// Build: g++ -std=c++17 -O2 -march=native -I include examples/06_kv_cache.cpp -o kv_cache -pthread
 // Run:   ./kv_cache "$(tools/get_model)"
 // Or, without a download: ./kv_cache tests/data/kjv-small.gguf
 #include <gemma/gemma.hpp>

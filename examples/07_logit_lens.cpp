@@ -3,7 +3,7 @@
 // The residual stream can be read after any layer, by the same head. A model with its last layers cut off
 // does just that. (nostalgebraist, "interpreting GPT: the logit lens", 2020.)
 //
-// Build: g++ -std=c++17 -O3 -march=native -I include examples/07_logit_lens.cpp -o logit_lens -pthread
+// Build: g++ -std=c++17 -O2 -march=native -I include examples/07_logit_lens.cpp -o logit_lens -pthread
 // Run:   ./logit_lens "$(tools/get_model)" "The capital of France is"
 // Or, without a download: ./logit_lens tests/data/kjv-small.gguf "In the beginning God created the heaven and the"
 #include <gemma/gemma.hpp>

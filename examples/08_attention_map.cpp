@@ -1,6 +1,6 @@
 // Where a head looks: the attention of one layer as a picture, tokens across and down.
 //
-// Build: g++ -std=c++17 -O3 -march=native -I include examples/08_attention_map.cpp -o attention_map -pthread
+// Build: g++ -std=c++17 -O2 -march=native -I include examples/08_attention_map.cpp -o attention_map -pthread
 // Run:   ./attention_map "$(tools/get_model)" 5 "When Mary and John went to the store, John gave a drink to" > map.svg
 // Or, without a download: ./attention_map tests/data/kjv-small.gguf 5 > map.svg
 #include <gemma/gemma.hpp>

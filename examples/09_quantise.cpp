@@ -1,6 +1,6 @@
 // How far can weights shrink? The model in every scheme, and how surprised each is by a text.
 //
-// Build: g++ -std=c++17 -O3 -march=native -I include examples/09_quantise.cpp -o quantise -pthread
+// Build: g++ -std=c++17 -O2 -march=native -I include examples/09_quantise.cpp -o quantise -pthread
 // Run:   ./quantise "$(tools/get_model)" README.md > quantise.svg
 // Or, without a download: ./quantise tests/data/kjv-small.gguf > quantise.svg
 #include <gemma/gemma.hpp>

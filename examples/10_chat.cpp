@@ -1,6 +1,6 @@
 // A conversation in the terminal: the model's own turn markers, and a KV cache that keeps what was said.
 //
-// Build: g++ -std=c++17 -O3 -march=native -I include examples/10_chat.cpp -o chat -pthread
+// Build: g++ -std=c++17 -O2 -march=native -I include examples/10_chat.cpp -o chat -pthread
 // Run:   ./chat "$(tools/get_model)"
 // Or, without a download: echo "Who art thou?" | ./chat tests/data/kjv-small.gguf
 #include <gemma/gemma.hpp>

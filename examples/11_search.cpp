@@ -2,7 +2,7 @@
 //
 // Made for EmbeddingGemma; any other Gemma gives vectors, too, if poorer ones.
 //
-// Build: g++ -std=c++17 -O3 -march=native -I include examples/11_search.cpp -o search -pthread
+// Build: g++ -std=c++17 -O2 -march=native -I include examples/11_search.cpp -o search -pthread
 // Run:   ./search "$(tools/get_model)" examples "how is the next word chosen?"
 // Or, without a download: ./search tests/data/kjv-small.gguf examples "light and darkness"
 #include <gemma/gemma.hpp>

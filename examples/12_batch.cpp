@@ -1,6 +1,6 @@
 // Many prompts, one model: a session on each thread. Weights are shared, KV caches are not.
 //
-// Build: g++ -std=c++17 -O3 -march=native -I include examples/12_batch.cpp -o batch -pthread
+// Build: g++ -std=c++17 -O2 -march=native -I include examples/12_batch.cpp -o batch -pthread
 // Run:   ./batch "$(tools/get_model)"
 // Or, without a download: ./batch tests/data/kjv-small.gguf
 #include <gemma/gemma.hpp>

@@ -1,6 +1,6 @@
 // A GPU if there is a good one, else the CPU, and always the reason.
 //
-// Build: g++ -std=c++17 -O3 -march=native -DGEMMA_OPENCL -I include examples/13_fallback.cpp -o fallback -pthread -ldl
+// Build: g++ -std=c++17 -O2 -march=native -DGEMMA_OPENCL -I include examples/13_fallback.cpp -o fallback -pthread -ldl
 // Run:   ./fallback "$(tools/get_model)"
 // Or, without a download: ./fallback tests/data/kjv-small.gguf
 #include <gemma/gemma.hpp>

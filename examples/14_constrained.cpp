@@ -1,6 +1,6 @@
 // Output that must have a form: a filter forbids every token that would leave it.
 //
-// Build: g++ -std=c++17 -O3 -march=native -I include examples/14_constrained.cpp -o constrained -pthread
+// Build: g++ -std=c++17 -O2 -march=native -I include examples/14_constrained.cpp -o constrained -pthread
 // Run:   ./constrained "$(tools/get_model)"
 // Or, without a download: ./constrained tests/data/kjv-small.gguf
 #include <gemma/gemma.hpp>

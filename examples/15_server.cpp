@@ -1,6 +1,6 @@
 // A program for other programs: reads a prompt per line, answers with a line of JSON, until its input ends.
 //
-// Build: g++ -std=c++17 -O3 -march=native -I include examples/15_server.cpp -o server -pthread
+// Build: g++ -std=c++17 -O2 -march=native -I include examples/15_server.cpp -o server -pthread
 // Run:   echo "The capital of France is" | ./server "$(tools/get_model)"
 // Or, without a download: echo "In the beginning" | ./server tests/data/kjv-small.gguf
 #include <gemma/gemma.hpp>
