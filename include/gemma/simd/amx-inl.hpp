@@ -267,11 +267,13 @@ inline HWY_NOINLINE void multiply_wide_panel(const WidePart& p) {
 /// Columns of a panel that, as bfloat16, leave room in the first cache; a few more rather than to leave a few.
 HWY_INLINE std::size_t wide_cols(std::size_t left) { return left <= kPanelCols ? left : std::size_t{512}; }
 
+/// widen_panel() of some format.
+using WidenPanel = void (*)(const Panel& panel, std::size_t cols, const float* zero, std::uint16_t* out);
+
 /// Rows [row_begin, row_end) of a product with bfloat16 activations. Some panels take turns at a piece of their
 /// columns before all go on to the next, so that the activations of a piece stay in the second cache meanwhile.
-template <class Format>
-inline HWY_NOINLINE void wide_matmul(const MatmulArgs& a, std::size_t row_begin, std::size_t row_end,
-                                     std::uint8_t* scratch) {
+inline HWY_NOINLINE void wide_matmul(const PanelFormat& format, WidenPanel widen, const MatmulArgs& a,
+                                     std::size_t row_begin, std::size_t row_end, std::uint8_t* scratch) {
   constexpr std::size_t kTokens = 512, kPanels = 4, kSums = kTokens * kPanelRows;
   constexpr std::size_t kWide = kPanelCols * kPanelRows;
   static_assert(Panel::kBytesBeforeSums + kWide * sizeof(std::uint16_t) + kPanels * kSums * sizeof(float) <=
@@ -281,7 +283,6 @@ inline HWY_NOINLINE void wide_matmul(const MatmulArgs& a, std::size_t row_begin,
   auto* wide = reinterpret_cast<std::uint16_t*>(panel.sums);
   auto* all_sums = reinterpret_cast<float*>(wide + kWide);
   const WeightMatrix& w = a.weights;
-  const auto bytes_of = [](std::size_t cols) { return cols / Format::kBlockElements * Format::kBlockBytes; };
   for (std::size_t token = 0; token < a.x.tokens; token += kTokens) {
     const std::size_t tokens = HWY_MIN(kTokens, a.x.tokens - token);
     float* out = a.out + token * a.out_stride;
@@ -295,8 +296,8 @@ inline HWY_NOINLINE void wide_matmul(const MatmulArgs& a, std::size_t row_begin,
           const std::size_t rows = HWY_MIN(kPanelRows, group_end - row);
           alignas(kBytes) float zero[kPanelRows] = {};
           if (w.row_zero != nullptr) std::copy_n(w.row_zero + row, rows, zero);
-          fill<Format>(w, row, rows, col, cols, panel);
-          widen_panel<PanelTraitsOf<Format>, Codes<Format>::kBits == 8>(panel, cols, zero, wide);
+          format.fill(w, row, rows, col, cols, panel);
+          widen(panel, cols, zero, wide);
           const bool turns = row + kPanelRows >= group_end;
           const std::size_t next_row = turns && !last ? group : row + kPanelRows;
           const std::size_t next_col = !turns ? col : last ? 0 : col + cols;
@@ -310,9 +311,9 @@ inline HWY_NOINLINE void wide_matmul(const MatmulArgs& a, std::size_t row_begin,
           part.sums = sums;
           part.out = last && rows == kPanelRows ? out + row : nullptr;
           part.out_stride = a.out_stride;
-          part.next = w.row(next_row) + bytes_of(next_col);
+          part.next = w.row(next_row) + format.bytes(next_col);
           part.next_stride = w.row_bytes;
-          part.next_bytes = bytes_of(wide_cols(w.cols - next_col));
+          part.next_bytes = format.bytes(wide_cols(w.cols - next_col));
           multiply_wide_panel(part);
           for (std::size_t t = 0; last && rows < kPanelRows && t < tokens; ++t) {
             std::copy_n(sums + t * kPanelRows, rows, out + t * a.out_stride + row);

@@ -213,10 +213,11 @@ HWY_INLINE void attend_few(const AttentionArgs& a, std::size_t token_begin, std:
   for (std::size_t n = 0; n < count; ++n) attend<Rows, 1>(a, queries + n, kv_head, scratch);
 }
 
+template <class Products>
 inline HWY_NOINLINE void attend_many(const AttentionArgs& a, std::size_t token_begin,
                                      std::size_t token_end, std::size_t head_begin,
                                      std::size_t head_end, std::uint8_t* scratch) {
-  TiledAttention tiles(a, head_begin / (a.heads / a.kv_heads), scratch);
+  TiledAttention<Products> tiles(a, head_begin / (a.heads / a.kv_heads), scratch);
   for (std::size_t t = token_begin; t < token_end; ++t) {
     const Sight sight = sight_of(a, t);
     for (std::size_t h = head_begin; h < head_end; ++h) {
@@ -234,8 +235,8 @@ HWY_INLINE void attend_group(const AttentionArgs& a, std::size_t token_begin,
   using F16 = RingRows<hwy::float16_t>;
   using BF16 = RingRows<hwy::bfloat16_t>;
   // Which of the two it is depends on the batch alone, so that its division does not matter.
-  if (a.tokens >= kManyTokens && TiledAttention::scratch_bytes(a.head_dim) <= kScratchBytes) {
-    return attend_many(a, token_begin, token_end, head_begin, head_end, scratch);
+  if (a.tokens >= kManyTokens && TiledAttention<VectorProducts>::scratch_bytes(a.head_dim) <= kScratchBytes) {
+    return attend_many<VectorProducts>(a, token_begin, token_end, head_begin, head_end, scratch);
   }
   switch (a.kv_type) {
     case KvType::f32:
@@ -249,15 +250,24 @@ HWY_INLINE void attend_group(const AttentionArgs& a, std::size_t token_begin,
   }
 }
 
-inline HWY_NOINLINE void attention(const AttentionArgs& a, std::size_t token_begin,
-                                   std::size_t token_end, std::size_t head_begin,
-                                   std::size_t head_end, std::uint8_t* scratch) {
+/// Calls attend(begin, end) for the query heads of each KV head, of [head_begin, head_end).
+template <class Attend>
+HWY_INLINE void for_each_group(const AttentionArgs& a, std::size_t head_begin, std::size_t head_end,
+                               const Attend& attend) {
   const std::size_t group = a.heads / a.kv_heads;
   for (std::size_t head = head_begin; head < head_end;) {
     const std::size_t end = HWY_MIN((head / group + 1) * group, head_end);
-    attend_group(a, token_begin, token_end, head, end, scratch);
+    attend(head, end);
     head = end;
   }
+}
+
+inline HWY_NOINLINE void attention(const AttentionArgs& a, std::size_t token_begin,
+                                   std::size_t token_end, std::size_t head_begin,
+                                   std::size_t head_end, std::uint8_t* scratch) {
+  for_each_group(a, head_begin, head_end, [&](std::size_t begin, std::size_t end) HWY_ATTR {
+    attend_group(a, token_begin, token_end, begin, end, scratch);
+  });
 }
 
 }  // namespace HWY_NAMESPACE

@@ -47,6 +47,34 @@ HWY_INLINE void store_scales(const VF* numbers, float* out) {
   }
 }
 
+// Fold expressions, since a lambda for each vector would cost compilers a lot of memory.
+
+template <std::size_t kVector, std::size_t... kRow>
+HWY_INLINE void take_words(const VU8 (*codes)[2], VU32* words, std::index_sequence<kRow...>) {
+  ((words[kRow] = hn::BitCast(DU32(), codes[kRow][kVector])), ...);
+}
+
+/// Stores vectors of four columns each where these belong in a panel.
+template <class Spans, std::size_t kVector, std::size_t... kWord>
+HWY_INLINE void store_words(const VU32* words, std::uint8_t* out, std::index_sequence<kWord...>) {
+  (hn::StoreU(hn::BitCast(DU8(), words[kWord]), DU8(), out + Spans::column(kVector, kWord) * kPanelRows), ...);
+}
+
+HWY_INLINE void store_two_nibbles(VU32 word, std::uint8_t* low, std::uint8_t* high) {
+  VU8 two[2];
+  split_nibbles(hn::BitCast(DU8(), word), two);
+  hn::StoreU(two[0], DU8(), low);
+  hn::StoreU(two[1], DU8(), high);
+}
+
+/// The same of two columns in each byte.
+template <class Spans, std::size_t... kWord>
+HWY_INLINE void store_nibbles(const VU32* words, std::uint8_t* out, std::index_sequence<kWord...>) {
+  (store_two_nibbles(words[kWord], out + Spans::column(0, kWord) * kPanelRows,
+                     out + Spans::column(1, kWord) * kPanelRows),
+   ...);
+}
+
 /// A span of each of kLanes rows, `stride` bytes apart, from column `col` of the panel on. `first`: the
 /// rows' first lane. (By itself, since in a loop GCC keeps the address of each row, for which registers are too few.)
 template <class Format>
@@ -55,7 +83,6 @@ inline HWY_NOINLINE void fill_by_fours(const std::uint8_t* rows, std::size_t str
   using Spans = FourSpans<Format>;
   constexpr std::size_t kGroups = Codes<Format>::kSpan / Format::kGroup;
   constexpr std::size_t kVectors = 4 * kGroups / kLanes;
-  const DU8 d;
   const Spans fours[4] = {Spans(rows, stride), Spans(rows + 4 * stride, stride),
                           Spans(rows + 8 * stride, stride), Spans(rows + 12 * stride, stride)};
   VF scale[4 * kVectors], minimum[4 * kVectors];  // before codes are stored, or all would be loaded again
@@ -71,12 +98,7 @@ inline HWY_NOINLINE void fill_by_fours(const std::uint8_t* rows, std::size_t str
         });
       });
       transpose_words(in, words);
-      unroll<kLanes>([&](auto i) GEMMA_INLINE_LAMBDA {
-        VU8 two[2];
-        split_nibbles(hn::BitCast(d, words[i]), two);
-        hn::StoreU(two[0], d, out + Spans::column(0, i) * kPanelRows);
-        hn::StoreU(two[1], d, out + Spans::column(1, i) * kPanelRows);
-      });
+      store_nibbles<Spans>(words, out, std::make_index_sequence<kLanes>());
     } else {
       VU8 codes[kLanes][2];
       unroll<4>([&](auto i) GEMMA_INLINE_LAMBDA {
@@ -84,11 +106,10 @@ inline HWY_NOINLINE void fill_by_fours(const std::uint8_t* rows, std::size_t str
         unroll<4>([&](auto r) GEMMA_INLINE_LAMBDA { fours[i].template get<kHalf>(r, codes[4 * i + r]); });
       });
       unroll<2>([&](auto v) GEMMA_INLINE_LAMBDA {
-        unroll<kLanes>([&](auto r) GEMMA_INLINE_LAMBDA { in[r] = hn::BitCast(DU32(), codes[r][v]); });
+        constexpr std::size_t kVector = decltype(v)::value;
+        take_words<kVector>(codes, in, std::make_index_sequence<kLanes>());
         transpose_words(in, words);
-        unroll<kLanes>([&](auto i) GEMMA_INLINE_LAMBDA {
-          hn::StoreU(hn::BitCast(d, words[i]), d, out + Spans::column(v, i) * kPanelRows);
-        });
+        store_words<Spans, kVector>(words, out, std::make_index_sequence<kLanes>());
       });
     }
   });
@@ -134,8 +155,8 @@ namespace HWY_NAMESPACE {
 
 /// The best way to fill a panel.
 template <class Format>
-HWY_INLINE void fill(const WeightMatrix& w, std::size_t row, std::size_t rows, std::size_t col,
-                     std::size_t cols, Panel& panel) {
+inline HWY_NOINLINE void fill(const WeightMatrix& w, std::size_t row, std::size_t rows, std::size_t col,
+                              std::size_t cols, Panel& panel) {
 #if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3_DL
   if constexpr (kIsSlow<Format>) {
     fill_panel<Format>(w, row, rows, col, cols, panel);
@@ -145,6 +166,21 @@ HWY_INLINE void fill(const WeightMatrix& w, std::size_t row, std::size_t rows, s
 #else
   fill_panel<Format>(w, row, rows, col, cols, panel);
 #endif
+}
+
+/// What a product by panels has to know of a format, so that one function serves all.
+struct PanelFormat {
+  std::size_t block_elements, block_bytes;
+  void (*fill)(const WeightMatrix& w, std::size_t row, std::size_t rows, std::size_t col, std::size_t cols,
+               Panel& panel);
+
+  /// Of a row, up to a column that begins a block.
+  HWY_INLINE std::size_t bytes(std::size_t cols) const { return cols / block_elements * block_bytes; }
+};
+
+template <class Format>
+constexpr PanelFormat panel_format() {
+  return {Format::kBlockElements, Format::kBlockBytes, &fill<Format>};
 }
 
 }  // namespace HWY_NAMESPACE

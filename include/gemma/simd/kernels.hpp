@@ -183,7 +183,8 @@ struct Kernels {
   /// are [groups · kSketchRows].
   void (*multiply_sketch)(const Sketch& sketch, const SketchedActivations* x, std::size_t group_begin,
                           std::size_t group_end, float* out, float* most);
-  /// Query heads [head_begin, head_end) of queries [token_begin, token_end).
+  /// Query heads [head_begin, head_end) of queries [token_begin, token_end). For bf16_tokens or more, unless the
+  /// cache holds float32, queries times scale, keys, values and the softmax's weights may be rounded to bfloat16.
   void (*attention)(const AttentionArgs& args, std::size_t token_begin, std::size_t token_end,
                     std::size_t head_begin, std::size_t head_end, std::uint8_t* scratch);
   /// out = x / sqrt(mean(x²) + eps) · gain; gain null: 1. out may be x.

@@ -202,12 +202,16 @@ inline HWY_NOINLINE void multiply_panel(const MatmulArgs& a, const Panel& panel,
   }
 }
 
+/// multiply_panel() of some format.
+using MultiplyPanel = void (*)(const MatmulArgs& a, const Panel& panel, std::size_t first_token, std::size_t tokens,
+                               std::size_t col, std::size_t cols, float* out, const std::uint8_t* next,
+                               std::size_t next_bytes);
+
 /// Panel by panel along some rows, then along the next: so weights are read nearly in the order in which
 /// they lie in memory, and sums stay in cache while columns are added. Those of the last columns go to the results at
 /// once, so that no thread waits until the lines of these, which lie pages apart, are in cache.
-template <class Format>
-inline HWY_NOINLINE void quantized_matmul(const MatmulArgs& a, std::size_t row_begin,
-                                          std::size_t row_end, std::uint8_t* scratch) {
+inline HWY_NOINLINE void quantized_matmul(const PanelFormat& format, MultiplyPanel multiply, const MatmulArgs& a,
+                                          std::size_t row_begin, std::size_t row_end, std::uint8_t* scratch) {
   Panel panel(scratch);
   const std::size_t all_cols = a.weights.cols;
   for (std::size_t token = 0; token < a.x.tokens; token += kPanelTokens) {
@@ -216,13 +220,11 @@ inline HWY_NOINLINE void quantized_matmul(const MatmulArgs& a, std::size_t row_b
       const std::size_t rows = HWY_MIN(kPanelRows, row_end - row);
       for (std::size_t col = 0; col < all_cols; col += kPanelCols) {
         const std::size_t cols = HWY_MIN(kPanelCols, all_cols - col);
-        fill<Format>(a.weights, row, rows, col, cols, panel);
-        const std::size_t offset = col / Format::kBlockElements * Format::kBlockBytes;
-        const std::size_t bytes = cols / Format::kBlockElements * Format::kBlockBytes;
+        format.fill(a.weights, row, rows, col, cols, panel);
         const bool finishes = rows == kPanelRows && col + cols == all_cols;
         float* out = finishes ? a.out + token * a.out_stride + row : nullptr;
-        multiply_panel<PanelTraitsOf<Format>>(a, panel, token, tokens, col, cols, out,
-                                              next_panel(a.weights, row, offset), kPanelRows * bytes);
+        multiply(a, panel, token, tokens, col, cols, out, next_panel(a.weights, row, format.bytes(col)),
+                 kPanelRows * format.bytes(cols));
       }
       if (rows == kPanelRows) continue;
       for (std::size_t t = 0; t < tokens; ++t) {

@@ -10,6 +10,7 @@
 
 #include "gemma/simd/activations-inl.hpp"
 #include "gemma/simd/amx-inl.hpp"
+#include "gemma/simd/amx_attention-inl.hpp"
 #include "gemma/simd/attention-inl.hpp"
 #include "gemma/simd/elementwise-inl.hpp"
 #include "gemma/simd/float_matmul-inl.hpp"
@@ -59,10 +60,11 @@ inline HWY_NOINLINE void matmul(const MatmulArgs& a, std::size_t row_begin, std:
       quantized_matvec<Format>(a, row_begin, row_end);
 #if GEMMA_SIMD_AMX
     } else if (a.x.form == ActivationForm::bf16) {
-      wide_matmul<Format>(a, row_begin, row_end, scratch);
+      wide_matmul(panel_format<Format>(), &widen_panel<PanelTraitsOf<Format>, Codes<Format>::kBits == 8>, a, row_begin,
+                  row_end, scratch);
 #endif
     } else {
-      quantized_matmul<Format>(a, row_begin, row_end, scratch);
+      quantized_matmul(panel_format<Format>(), &multiply_panel<PanelTraitsOf<Format>>, a, row_begin, row_end, scratch);
     }
   });
   if (a.weights.row_scale != nullptr) apply_row_scales(a, row_begin, row_end);
@@ -114,6 +116,7 @@ inline std::vector<Kernels> make_tables() {
     amx.target = "AMX";
     amx.bf16_tokens = kAmxTokens;
     amx.round_to_bf16 = &round_to_bf16;
+    amx.attention = &attention_by_tiles;
     amx.multiply_most = &multiply_tiles;
     tables.insert(tables.begin(), amx);
   }
