@@ -49,6 +49,16 @@ HWY_INLINE void store_scales(const VF* numbers, float* out) {
 
 // Fold expressions, since a lambda for each vector would cost compilers a lot of memory.
 
+template <std::size_t kHalf, class Spans, std::size_t... kRow>
+HWY_INLINE void take_nibbles(const Spans& rows, VU32* words, std::index_sequence<kRow...>) {
+  ((words[kRow] = hn::BitCast(DU32(), rows.template both<kHalf>(kRow))), ...);
+}
+
+template <std::size_t kHalf, class Spans, std::size_t... kRow>
+HWY_INLINE void take_codes(const Spans& rows, VU8 (*codes)[2], std::index_sequence<kRow...>) {
+  (rows.template get<kHalf>(kRow, codes[kRow]), ...);
+}
+
 template <std::size_t kVector, std::size_t... kRow>
 HWY_INLINE void take_words(const VU8 (*codes)[2], VU32* words, std::index_sequence<kRow...>) {
   ((words[kRow] = hn::BitCast(DU32(), codes[kRow][kVector])), ...);
@@ -93,9 +103,7 @@ inline HWY_NOINLINE void fill_by_fours(const std::uint8_t* rows, std::size_t str
     if constexpr (Spans::kNibbles) {
       unroll<4>([&](auto i) GEMMA_INLINE_LAMBDA {
         if constexpr (kHalf == 0) fours[i].scales(scale + i * kVectors, minimum + i * kVectors);
-        unroll<4>([&](auto r) GEMMA_INLINE_LAMBDA {
-          in[4 * i + r] = hn::BitCast(DU32(), fours[i].template both<kHalf>(r));
-        });
+        take_nibbles<kHalf>(fours[i], in + 4 * i, std::make_index_sequence<4>());
       });
       transpose_words(in, words);
       store_nibbles<Spans>(words, out, std::make_index_sequence<kLanes>());
@@ -103,7 +111,7 @@ inline HWY_NOINLINE void fill_by_fours(const std::uint8_t* rows, std::size_t str
       VU8 codes[kLanes][2];
       unroll<4>([&](auto i) GEMMA_INLINE_LAMBDA {
         if constexpr (kHalf == 0) fours[i].scales(scale + i * kVectors, minimum + i * kVectors);
-        unroll<4>([&](auto r) GEMMA_INLINE_LAMBDA { fours[i].template get<kHalf>(r, codes[4 * i + r]); });
+        take_codes<kHalf>(fours[i], codes + 4 * i, std::make_index_sequence<4>());
       });
       unroll<2>([&](auto v) GEMMA_INLINE_LAMBDA {
         constexpr std::size_t kVector = decltype(v)::value;

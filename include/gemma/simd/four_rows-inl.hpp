@@ -107,26 +107,22 @@ class FourRowSums {
 
   /// Adds a span of each row, `stride` bytes apart; the activations' low bytes lie `n` behind the high ones.
   HWY_INLINE void add(const std::uint8_t* spans, std::size_t stride, std::size_t n, const FineInput* x) {
-    const DF d;
     const FourSpans<Format> codes(spans, stride);
     VF scale[kVectors], minimum[kVectors], factors[kCount][kVectors];
     codes.scales(scale, minimum);
     for (std::size_t t = 0; t < kCount; ++t) {
       const VF x_scale = Lanes::by_group(x[t].scale, kActivationGroup);
       const VF x_sum = Lanes::by_group(x[t].sum, Format::kGroup);
-      unroll<kVectors>([&](auto v) GEMMA_INLINE_LAMBDA {
-        factors[t][v] = hn::Mul(scale[v], x_scale);
-        if constexpr (Format::kHasMin) {
-          minimums_[t][v] = hn::MulAdd(minimum[v], x_sum, minimums_[t][v]);
-        } else if constexpr (kOffset != 0) {
-          minimums_[t][v] = hn::MulAdd(scale[v], x_sum, minimums_[t][v]);
-        }
-      });
+      multiply(scale, x_scale, factors[t], std::make_index_sequence<kVectors>());
+      if constexpr (Format::kHasMin || kOffset != 0) {
+        const VF* less = Format::kHasMin ? minimum : scale;
+        add_products(less, x_sum, minimums_[t], std::make_index_sequence<kVectors>());
+      }
     }
     unroll<Codes<Format>::kSpan / 128>([&](auto half) GEMMA_INLINE_LAMBDA {
       constexpr std::size_t kHalf = decltype(half)::value;
       VU8 rows[kRows][2];
-      unroll<kRows>([&](auto r) GEMMA_INLINE_LAMBDA { codes.template get<kHalf>(r, rows[r]); });
+      get_rows<kHalf>(codes, rows, std::make_index_sequence<kRows>());
       for (std::size_t t = 0; t < kCount; ++t) {
         const std::int8_t* q = x[t].q + 128 * kHalf;
         const VI8 high[2] = {hn::LoadU(DI8(), q), hn::LoadU(DI8(), q + 64)};
@@ -134,13 +130,7 @@ class FourRowSums {
         constexpr std::size_t kSums = Lanes::kShared ? 1 : 2;
         VI32 all[kRows * kSums];
         multiply_rows<kSums>(rows, high, low, all, std::make_index_sequence<kRows * kSums>());
-        unroll<kRows * kSums>([&](auto i) GEMMA_INLINE_LAMBDA {
-          constexpr std::size_t kRow = decltype(i)::value / kSums;
-          constexpr std::size_t kFirst = kRow % kRowsOfVector * kGroups + kHalf * 128 / Format::kGroup;
-          const VF factor =
-              Lanes::template spread<kFirst, decltype(i)::value % kSums>(factors[t][kRow / kRowsOfVector]);
-          sums_[t][kRow] = hn::MulAdd(hn::ConvertTo(d, all[i]), factor, sums_[t][kRow]);
-        });
+        add_scaled<kHalf, kSums>(all, factors[t], sums_[t], std::make_index_sequence<kRows * kSums>());
       }
     });
   }
@@ -151,12 +141,7 @@ class FourRowSums {
     const hn::Repartition<double, DF> pairs;
     const VF factor = hn::Set(d, Format::kHasMin ? 1.0f : static_cast<float>(kOffset));
     VF own[kRows];
-    unroll<kRows>([&](auto r) GEMMA_INLINE_LAMBDA {
-      // To the first lanes for every row: then additions come in the same order.
-      constexpr std::size_t kFirst = decltype(r)::value % kRowsOfVector * kGroups;
-      const VF minimum = Lanes::template to_first_lanes<kFirst>(minimums_[t][r / kRowsOfVector]);
-      own[r] = hn::NegMulAdd(minimum, factor, sums_[t][r]);
-    });
+    subtract_minimums(minimums_[t], factor, sums_[t], own, std::make_index_sequence<kRows>());
     // Sums of two lanes, of four, then of the four blocks.
     const VF two01 = hn::Add(hn::InterleaveLower(d, own[0], own[1]), hn::InterleaveUpper(d, own[0], own[1]));
     const VF two23 = hn::Add(hn::InterleaveLower(d, own[2], own[3]), hn::InterleaveUpper(d, own[2], own[3]));
@@ -175,6 +160,41 @@ class FourRowSums {
   static constexpr std::size_t kRowsOfVector = Lanes::kRowsOfVector;
   static constexpr std::size_t kVectors = kRows / kRowsOfVector;
   static constexpr int kOffset = Codes<Format>::kOffset;
+
+  // Fold expressions, since a lambda for each row would cost compilers a lot of memory.
+
+  template <std::size_t... kVector>
+  static HWY_INLINE void multiply(const VF* a, VF b, VF* out, std::index_sequence<kVector...>) {
+    ((out[kVector] = hn::Mul(a[kVector], b)), ...);
+  }
+  template <std::size_t... kVector>
+  static HWY_INLINE void add_products(const VF* a, VF b, VF* sums, std::index_sequence<kVector...>) {
+    ((sums[kVector] = hn::MulAdd(a[kVector], b, sums[kVector])), ...);
+  }
+  template <std::size_t kHalf, std::size_t... kRow>
+  static HWY_INLINE void get_rows(const FourSpans<Format>& codes, VU8 (*rows)[2], std::index_sequence<kRow...>) {
+    (codes.template get<kHalf>(kRow, rows[kRow]), ...);
+  }
+  /// Adds sums of integers, kSums for each row, times the factors of their lanes.
+  template <std::size_t kHalf, std::size_t kSums, std::size_t... kSum>
+  static HWY_INLINE void add_scaled(const VI32* all, const VF* factors, VF* sums, std::index_sequence<kSum...>) {
+    constexpr std::size_t kFirst = kHalf * 128 / Format::kGroup;
+    ((sums[kSum / kSums] = hn::MulAdd(
+          hn::ConvertTo(DF(), all[kSum]),
+          Lanes::template spread<kSum / kSums % kRowsOfVector * kGroups + kFirst, kSum % kSums>(
+              factors[kSum / kSums / kRowsOfVector]),
+          sums[kSum / kSums])),
+     ...);
+  }
+  /// Minimums go to the first lanes for every row: then additions come in the same order.
+  template <std::size_t... kRow>
+  static HWY_INLINE void subtract_minimums(const VF* minimums, VF factor, const VF* sums, VF* out,
+                                           std::index_sequence<kRow...>) {
+    ((out[kRow] = hn::NegMulAdd(
+          Lanes::template to_first_lanes<kRow % kRowsOfVector * kGroups>(minimums[kRow / kRowsOfVector]), factor,
+          sums[kRow])),
+     ...);
+  }
 
   VF sums_[kCount][kRows];
   VF minimums_[kCount][kVectors];
