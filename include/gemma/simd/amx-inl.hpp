@@ -129,7 +129,8 @@ class MatrixTiles {
   MatrixTiles() = default;
   MatrixTiles(const MatrixTiles&) = delete;
   MatrixTiles& operator=(const MatrixTiles&) = delete;
-  HWY_INLINE ~MatrixTiles() { __asm__ volatile("tilerelease"); }
+  // Not inlined by force: destructors that compilers write themselves are not for this target.
+  ~MatrixTiles() { __asm__ volatile("tilerelease"); }
 
   /// For so many tokens.
   HWY_INLINE void configure(std::size_t tokens) {

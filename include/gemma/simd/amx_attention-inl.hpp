@@ -122,7 +122,7 @@ class TileProducts {
   /// What a tile's step takes: queries, keys, or dimensions.
   static constexpr std::size_t kRows = kBf16Tokens;
   static_assert(kRows == kTileQueries && kRows == MatrixTiles::kCols && kRows == kPanelRows,
-                "queries and keys are both, what has tokens and what has rows, in turns");
+                "keys and queries take the places of tokens and rows in turns");
   static_assert(kKeyBlock % kRows == 0, "blocks are whole tiles");
   using DNarrow = hn::Rebind<hwy::bfloat16_t, DF>;
   using DHalf = hn::Rebind<std::uint16_t, DF>;
@@ -165,8 +165,9 @@ class TileProducts {
   float* out_;             ///< [tiles, head_dim / kRows, query, kRows]
   float* floats_;          ///< two rows, before they are rounded
   std::uint16_t* q_;       ///< [tiles, head_dim / 2, query, 2], times scale
-  std::uint16_t* rows_;    ///< keys [key / kRows, head_dim / kRows, kRows, kRows], or values [head_dim / kRows, key / 2, kRows, 2]
-  std::uint16_t* packed_;  ///< the weights of a tile
+  /// Keys [key / kRows, head_dim / kRows, kRows, kRows], then values [head_dim / kRows, key / 2, kRows, 2].
+  std::uint16_t* rows_;
+  std::uint16_t* packed_;  ///< the softmax's weights of a tile
 };
 
 /// See Kernels::attention.
