@@ -19,7 +19,7 @@ GEMMA_NAMESPACE_BEGIN
 namespace simd {
 namespace HWY_NAMESPACE {
 
-/// See VectorProducts. For heads of whole tiles.
+/// As VectorProducts, whose comments say what each function does. For heads of a multiple of kRows dimensions.
 class TileProducts {
  public:
   static constexpr std::size_t kMostTiles = 4;

@@ -35,7 +35,8 @@ struct TileSoftmax {
     }
   }
 
-  /// The scores of `keys` keys from `begin` on become weights exp(score − largest).
+  /// The scores of `keys` keys from position `begin` on, [keys, kTileQueries], become weights exp(score − largest),
+  /// 0 for keys not seen. `softcap` as in AttentionArgs.
   HWY_NOINLINE void add_block(std::int32_t begin, std::size_t keys, float softcap, float* weights) {
     const DF d;
     const DI32 di;
@@ -92,7 +93,7 @@ class VectorProducts {
     rows_ = out_ + kMostTiles * kTileQueries * padded_;
   }
 
-  /// Sets the n-th query.
+  /// Sets the n-th query, [head_dim].
   HWY_INLINE void set_query(std::size_t n, const float* query) {
     float* q = q_ + n / kTileQueries * kTileQueries * padded_ + n % kTileQueries;
     for (std::size_t i = 0; i < a_.head_dim; ++i) q[i * kTileQueries] = query[i] * a_.scale;
@@ -111,7 +112,7 @@ class VectorProducts {
     std::memset(rows_ + keys * padded_, 0, (padded_keys - keys) * padded_ * sizeof(float));
   }
 
-  /// weights[k][lane] = q · key for a tile's queries and all keys loaded.
+  /// weights[k][lane] = q · key · scale for a tile's queries and all keys loaded, [keys, kTileQueries].
   HWY_INLINE void score(std::size_t tile, std::size_t keys, float* weights) const {
     for (std::size_t k = 0; k < keys; k += kTileKeys) {
       score_keys(rows_ + k * padded_, q_ + tile * kTileQueries * padded_, weights + k * kTileQueries);
@@ -136,7 +137,7 @@ class VectorProducts {
     }
   }
 
-  /// The n-th result, times `factor`.
+  /// The n-th result times `factor`, [head_dim].
   HWY_INLINE void get_result(std::size_t n, float factor, float* out) const {
     const VF factors = hn::Set(DF(), factor);
     map(out_ + n * padded_, a_.head_dim, out, [&](VF v) HWY_ATTR { return hn::Mul(v, factors); });
