@@ -50,30 +50,44 @@ class PieceIndex {
   /// Of equal pieces the first counts. `pieces` is passed again to find().
   void build(const std::vector<std::string_view>& pieces) {
     slots_.assign(detail::table_size(pieces.size()), kEmpty);
+    mask_ = static_cast<std::uint32_t>(slots_.size() - 1);
+    // Hashes first: then the processor waits for several slots at once.
+    std::vector<std::uint32_t> hashes(pieces.size());
+    for (std::size_t id = 0; id < pieces.size(); ++id) hashes[id] = hash_of(pieces[id]);
     for (std::size_t id = 0; id < pieces.size(); ++id) {
-      std::uint32_t& slot = slots_[locate(pieces, pieces[id])];
-      if (slot == kEmpty) slot = static_cast<std::uint32_t>(id);
+      const std::uint32_t hash = hashes[id];
+      std::uint32_t& slot = slots_[locate(pieces, pieces[id], hash)];
+      if (slot == kEmpty) slot = (hash & ~mask_) | static_cast<std::uint32_t>(id);
     }
   }
 
   /// The id of a piece, or −1.
   TokenId find(const std::vector<std::string_view>& pieces, std::string_view piece) const {
     if (slots_.empty()) return -1;
-    return static_cast<TokenId>(slots_[locate(pieces, piece)]);
+    const std::uint32_t slot = slots_[locate(pieces, piece, hash_of(piece))];
+    return slot == kEmpty ? -1 : static_cast<TokenId>(slot & mask_);
   }
 
  private:
-  static constexpr std::uint32_t kEmpty = 0xFFFFFFFFu;  // −1 as a TokenId
+  static constexpr std::uint32_t kEmpty = 0xFFFFFFFFu;
+
+  static std::uint32_t hash_of(std::string_view piece) {
+    return static_cast<std::uint32_t>(detail::hash_bytes(piece));
+  }
 
   /// The slot of `piece`, or the empty one where it would be.
-  std::size_t locate(const std::vector<std::string_view>& pieces, std::string_view piece) const {
-    const std::size_t mask = slots_.size() - 1;
-    std::size_t i = static_cast<std::size_t>(detail::hash_bytes(piece)) & mask;
-    while (slots_[i] != kEmpty && pieces[slots_[i]] != piece) i = (i + 1) & mask;
+  std::size_t locate(const std::vector<std::string_view>& pieces, std::string_view piece, std::uint32_t hash) const {
+    std::size_t i = hash & mask_;
+    while (slots_[i] != kEmpty && (((slots_[i] ^ hash) & ~mask_) != 0 || pieces[slots_[i] & mask_] != piece)) {
+      i = (i + 1) & mask_;
+    }
     return i;
   }
 
+  /// An id in the bits of mask_, of which ids need at most all but one, and the hash's other bits: so pieces of other
+  /// hashes need not be looked at, which would be a cache miss each.
   std::vector<std::uint32_t> slots_;
+  std::uint32_t mask_ = 0;  ///< of what the hash says of a place in slots_
 };
 
 /// (left id, right id) → (rank, merged id).

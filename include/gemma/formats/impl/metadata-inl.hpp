@@ -14,34 +14,35 @@ GEMMA_NAMESPACE_BEGIN
 namespace gguf {
 namespace detail {
 
-/// Calls f with the number at p in its own type (bool for booleans); f's result for a string or
-/// array is a value-initialised one.
+/// Calls f with a zero of this type (bool for booleans); f's result for a string or array is a value-initialised one.
 template <class F>
-auto visit_number(ValueType type, const std::uint8_t* p, F&& f) -> decltype(f(0)) {
+auto visit_type(ValueType type, F&& f) -> decltype(f(0)) {
   switch (type) {
-    case ValueType::u8: return f(load_le<std::uint8_t>(p));
-    case ValueType::i8: return f(load_le<std::int8_t>(p));
-    case ValueType::u16: return f(load_le<std::uint16_t>(p));
-    case ValueType::i16: return f(load_le<std::int16_t>(p));
-    case ValueType::u32: return f(load_le<std::uint32_t>(p));
-    case ValueType::i32: return f(load_le<std::int32_t>(p));
-    case ValueType::f32: return f(load_le<float>(p));
-    case ValueType::boolean: return f(*p != 0);
-    case ValueType::u64: return f(load_le<std::uint64_t>(p));
-    case ValueType::i64: return f(load_le<std::int64_t>(p));
-    case ValueType::f64: return f(load_le<double>(p));
+    case ValueType::u8: return f(std::uint8_t{});
+    case ValueType::i8: return f(std::int8_t{});
+    case ValueType::u16: return f(std::uint16_t{});
+    case ValueType::i16: return f(std::int16_t{});
+    case ValueType::u32: return f(std::uint32_t{});
+    case ValueType::i32: return f(std::int32_t{});
+    case ValueType::f32: return f(float{});
+    case ValueType::boolean: return f(bool{});
+    case ValueType::u64: return f(std::uint64_t{});
+    case ValueType::i64: return f(std::int64_t{});
+    case ValueType::f64: return f(double{});
     case ValueType::string:
     case ValueType::array: break;
   }
   return {};
 }
 
-/// The number at p as To, if its type and value allow it.
-template <class To>
-std::optional<To> convert_number(ValueType type, const std::uint8_t* p) {
-  return visit_number(type, p, [](auto x) -> std::optional<To> {
-    using From = decltype(x);
-    if constexpr (std::is_floating_point<To>::value || std::is_same<From, bool>::value) {
+/// The number of type From at p as To, if its value allows it.
+template <class To, class From>
+std::optional<To> convert_number(const std::uint8_t* p) {
+  if constexpr (std::is_same<From, bool>::value) {
+    return static_cast<To>(*p != 0);
+  } else {
+    const From x = load_le<From>(p);
+    if constexpr (std::is_floating_point<To>::value) {
       return static_cast<To>(x);
     } else if constexpr (std::is_floating_point<From>::value) {
       return std::nullopt;
@@ -56,7 +57,13 @@ std::optional<To> convert_number(ValueType type, const std::uint8_t* p) {
       }
       return static_cast<To>(x);
     }
-  });
+  }
+}
+
+/// The same of a type that is not known before.
+template <class To>
+std::optional<To> convert_number(ValueType type, const std::uint8_t* p) {
+  return visit_type(type, [&](auto zero) { return convert_number<To, decltype(zero)>(p); });
 }
 
 inline Error mismatch(const Value& value, const char* expected) {
@@ -77,11 +84,15 @@ Result<std::vector<To>> array_as(const Value& value, const char* expected) {
   if (!value.is_array() || step == 0) return mismatch(value, expected);
   std::vector<To> numbers;
   numbers.reserve(value.size());
-  for (std::size_t i = 0; i < value.size(); ++i) {
-    const auto x = convert_number<To>(value.element_type(), value.bytes().data() + i * step);
-    if (!x) return mismatch(value, expected);
-    numbers.push_back(*x);
-  }
+  const bool fit = visit_type(value.element_type(), [&](auto zero) {
+    for (const std::uint8_t *p = value.bytes().data(), *end = value.bytes().end(); p < end; p += step) {
+      const auto x = convert_number<To, decltype(zero)>(p);
+      if (!x) return false;
+      numbers.push_back(*x);
+    }
+    return true;
+  });
+  if (!fit) return mismatch(value, expected);
   return numbers;
 }
 
@@ -92,8 +103,7 @@ inline std::string_view text_of(Bytes bytes) {
 }  // namespace detail
 
 GEMMA_INLINE std::size_t value_bytes(ValueType type) {
-  constexpr std::uint8_t none[8] = {};
-  return detail::visit_number(type, none, [](auto x) { return sizeof x; });
+  return detail::visit_type(type, [](auto zero) { return sizeof zero; });
 }
 
 GEMMA_INLINE const char* value_type_name(ValueType type) {

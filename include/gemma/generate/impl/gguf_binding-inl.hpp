@@ -344,11 +344,13 @@ GEMMA_INLINE Result<Vocabulary> read_vocabulary(const File& file) {
   if (file.find("tokenizer.ggml.scores") != nullptr) {
     GEMMA_TRY_ASSIGN(const std::vector<double> scores,
                      file.get_float_array("tokenizer.ggml.scores"));
+    vocabulary.scores.reserve(scores.size());
     for (const double score : scores) vocabulary.scores.push_back(static_cast<float>(score));
   }
   if (file.find("tokenizer.ggml.token_type") != nullptr) {
     GEMMA_TRY_ASSIGN(const std::vector<std::int64_t> types,
                      file.get_int_array("tokenizer.ggml.token_type"));
+    vocabulary.types.reserve(types.size());
     for (const std::int64_t type : types) {
       const bool known = type >= 1 && type <= 6;
       vocabulary.types.push_back(known ? static_cast<PieceType>(type) : PieceType::normal);

@@ -33,6 +33,7 @@ inline int byte_of_piece(std::string_view piece) {
 
 /// Names that mark turns and the ends of texts: some files type them as normal pieces.
 inline bool is_known_special(std::string_view piece) {
+  if (piece.empty() || piece[0] != '<') return false;
   for (const std::string_view name : {"<bos>", "<eos>", "<pad>", "<start_of_turn>",
                                       "<end_of_turn>", "<|turn>", "<turn|>"}) {
     if (piece == name) return true;
