@@ -124,16 +124,19 @@ class VectorProducts {
     load_kv_rows(a_, a_.v, kv_head_, begin, end - begin, padded_, rows_);
   }
 
-  /// result = shrink · result + Σ_k weight_k · value_k for a tile's queries, so many, and all values loaded.
-  HWY_INLINE void add_values(std::size_t tile, std::size_t queries, const float* weights, std::size_t keys,
+  /// result = shrink · result + Σ_k weight_k · value_k for a tile's queries, so many, and all values loaded. (By
+  /// itself, since beside much else GCC runs out of registers.)
+  HWY_NOINLINE void add_values(std::size_t tile, std::size_t queries, const float* weights, std::size_t keys,
                              const float* shrink) {
     for (std::size_t n = 0; n < queries; n += kValueQueries) {
       float* out = out_ + (tile * kTileQueries + n) * padded_;
       std::size_t i = 0;
       for (; i + 2 * kLanes <= padded_; i += 2 * kLanes) {
-        add_columns<2>(out + i, weights + n, keys, shrink + n, i);
+        add_columns(out + i, weights + n, keys, shrink + n, i, std::index_sequence<0, 1>());
       }
-      for (; i < padded_; i += kLanes) add_columns<1>(out + i, weights + n, keys, shrink + n, i);
+      for (; i < padded_; i += kLanes) {
+        add_columns(out + i, weights + n, keys, shrink + n, i, std::index_sequence<0>());
+      }
     }
   }
 
@@ -180,33 +183,26 @@ class VectorProducts {
     }
   }
 
-  template <std::size_t kVectors>
+  /// The same for two vectors of columns, or one, of kValueQueries queries.
+  template <std::size_t... kVector>
   HWY_INLINE void add_columns(float* out, const float* weights, std::size_t keys, const float* shrinks,
-                              std::size_t column) {
+                              std::size_t column, std::index_sequence<kVector...>) {
     const DF d;
-    VF sums[kValueQueries][kVectors];
-    unroll<kValueQueries>([&](auto n) HWY_ATTR {
+    VF sums[kValueQueries][sizeof...(kVector)];
+    unroll<kValueQueries>([&](auto n) GEMMA_INLINE_LAMBDA {
       const VF shrink = hn::Set(d, shrinks[n]);
-      for (std::size_t v = 0; v < kVectors; ++v) {
-        sums[n][v] = hn::Mul(hn::LoadU(d, out + n * padded_ + v * kLanes), shrink);
-      }
+      ((sums[n][kVector] = hn::Mul(hn::LoadU(d, out + n * padded_ + kVector * kLanes), shrink)), ...);
     });
     for (std::size_t k = 0; k < keys; ++k) {
-      VF values[kVectors];
-      for (std::size_t v = 0; v < kVectors; ++v) {
-        values[v] = hn::LoadU(d, rows_ + k * padded_ + column + v * kLanes);
-      }
-      unroll<kValueQueries>([&](auto n) HWY_ATTR {
+      const float* value = rows_ + k * padded_ + column;
+      unroll<kValueQueries>([&](auto n) GEMMA_INLINE_LAMBDA {
         const VF weight = hn::Set(d, weights[k * kTileQueries + n]);
-        for (std::size_t v = 0; v < kVectors; ++v) {
-          sums[n][v] = hn::MulAdd(weight, values[v], sums[n][v]);
-        }
+        // Loaded once: in an array for all queries GCC would keep them in memory.
+        ((sums[n][kVector] = hn::MulAdd(weight, hn::LoadU(d, value + kVector * kLanes), sums[n][kVector])), ...);
       });
     }
-    unroll<kValueQueries>([&](auto n) HWY_ATTR {
-      for (std::size_t v = 0; v < kVectors; ++v) {
-        hn::StoreU(sums[n][v], d, out + n * padded_ + v * kLanes);
-      }
+    unroll<kValueQueries>([&](auto n) GEMMA_INLINE_LAMBDA {
+      (hn::StoreU(sums[n][kVector], d, out + n * padded_ + kVector * kLanes), ...);
     });
   }
 
