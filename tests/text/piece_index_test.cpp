@@ -18,7 +18,7 @@ std::vector<std::string> numbers(std::size_t count) {
 }
 
 TEST_CASE("an index of pieces finds each of them and nothing else") {
-  for (const std::size_t count : {1, 2, 7, 8, 9, 100, 1000, 70000}) {
+  for (const std::size_t count : {1u, 2u, 7u, 8u, 9u, 100u, 1000u, 70000u}) {
     CAPTURE(count);
     const std::vector<std::string> texts = numbers(2 * count);
     const std::vector<std::string_view> pieces(texts.begin(), texts.begin() + static_cast<std::ptrdiff_t>(count));
