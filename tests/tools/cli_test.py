@@ -354,6 +354,21 @@ class Numbers(Case):
             with open(out + ".svg") as file:
                 self.assertTrue(file.read().startswith("<svg"))
 
+    def test_bench_script_compares_two_builds(self):
+        script = os.path.join(os.path.dirname(__file__), "..", "..", "tools", "bench")
+        with tempfile.TemporaryDirectory() as folder:
+            out = os.path.join(folder, "bench")
+            command = [sys.executable, script, MODEL, "--gemma", GEMMA, "-p", "8", "-n", "2", "-t", "1", "-r", "1"]
+            done = subprocess.run([*command, "--against", GEMMA, "--out", out], capture_output=True, timeout=120)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertIn(b"| gemma.hpp | the other | ratio |", done.stdout)
+            with open(out + ".json") as file:
+                for row in json.load(file)["rows"]:
+                    self.assertAlmostEqual(row["ratio"], row["tok_s"] / row["peer_tok_s"])
+            done = subprocess.run([*command, "--against", out + ".none"], capture_output=True, timeout=120)
+            self.assertEqual(done.returncode, 2)
+            self.assertIn(b"bench.none is not there", done.stderr)
+
 
 class Embed(Case):
     IDS = "2,10,20,30,40,50"
