@@ -99,10 +99,10 @@ class FourRowSums {
   static constexpr FineOrder kOrder = FourRowLanes<Format>::kOrder;
 
   HWY_INLINE FourRowSums() {
-    for (std::size_t t = 0; t < kCount; ++t) {
-      for (std::size_t r = 0; r < kRows; ++r) sums_[t][r] = hn::Zero(DF());
-      for (std::size_t v = 0; v < kVectors; ++v) minimums_[t][v] = hn::Zero(DF());
-    }
+    unroll<kCount>([&](auto t) GEMMA_INLINE_LAMBDA {
+      clear(sums_[t], std::make_index_sequence<kRows>());
+      clear(minimums_[t], std::make_index_sequence<kVectors>());
+    });
   }
 
   /// Adds a span of each row, `stride` bytes apart; the activations' low bytes lie `n` behind the high ones.
@@ -110,7 +110,7 @@ class FourRowSums {
     const FourSpans<Format> codes(spans, stride);
     VF scale[kVectors], minimum[kVectors], factors[kCount][kVectors];
     codes.scales(scale, minimum);
-    for (std::size_t t = 0; t < kCount; ++t) {
+    unroll<kCount>([&](auto t) GEMMA_INLINE_LAMBDA {
       const VF x_scale = Lanes::by_group(x[t].scale, kActivationGroup);
       const VF x_sum = Lanes::by_group(x[t].sum, Format::kGroup);
       multiply(scale, x_scale, factors[t], std::make_index_sequence<kVectors>());
@@ -118,12 +118,12 @@ class FourRowSums {
         const VF* less = Format::kHasMin ? minimum : scale;
         add_products(less, x_sum, minimums_[t], std::make_index_sequence<kVectors>());
       }
-    }
+    });
     unroll<Codes<Format>::kSpan / 128>([&](auto half) GEMMA_INLINE_LAMBDA {
       constexpr std::size_t kHalf = decltype(half)::value;
       VU8 rows[kRows][2];
       get_rows<kHalf>(codes, rows, std::make_index_sequence<kRows>());
-      for (std::size_t t = 0; t < kCount; ++t) {
+      unroll<kCount>([&](auto t) GEMMA_INLINE_LAMBDA {
         const std::int8_t* q = x[t].q + 128 * kHalf;
         const VI8 high[2] = {hn::LoadU(DI8(), q), hn::LoadU(DI8(), q + 64)};
         const VI8 low[2] = {hn::LoadU(DI8(), q + n), hn::LoadU(DI8(), q + n + 64)};
@@ -131,7 +131,7 @@ class FourRowSums {
         VI32 all[kRows * kSums];
         multiply_rows<kSums>(rows, high, low, all, std::make_index_sequence<kRows * kSums>());
         add_scaled<kHalf, kSums>(all, factors[t], sums_[t], std::make_index_sequence<kRows * kSums>());
-      }
+      });
     });
   }
 
@@ -163,6 +163,10 @@ class FourRowSums {
 
   // Fold expressions, since a lambda for each row would cost compilers a lot of memory.
 
+  template <std::size_t... kVector>
+  static HWY_INLINE void clear(VF* sums, std::index_sequence<kVector...>) {
+    ((sums[kVector] = hn::Zero(DF())), ...);
+  }
   template <std::size_t... kVector>
   static HWY_INLINE void multiply(const VF* a, VF b, VF* out, std::index_sequence<kVector...>) {
     ((out[kVector] = hn::Mul(a[kVector], b)), ...);

@@ -299,7 +299,7 @@ inline HWY_NOINLINE void matvec_tokens(const MatmulArgs& a, std::size_t row_begi
     const bool full = row + Sums::kRows <= row_end;
     Sums sums;
     add_rows<Format, kCount>(a.weights.row(row), full ? a.weights.row_bytes : 0, a.weights.cols, x, sums);
-    for (std::size_t t = 0; t < kCount; ++t) {
+    unroll<kCount>([&](auto t) GEMMA_INLINE_LAMBDA {
       float results[Sums::kRows];
       sums.results(t, results);
       float* out = a.out + (token + t) * a.out_stride + row;
@@ -308,7 +308,7 @@ inline HWY_NOINLINE void matvec_tokens(const MatmulArgs& a, std::size_t row_begi
       } else {
         *out = results[0];
       }
-    }
+    });
     row += full ? Sums::kRows : 1;
   }
 }
@@ -318,9 +318,11 @@ inline HWY_NOINLINE void quantized_matvec(const MatmulArgs& a, std::size_t row_b
                                           std::size_t row_end) {
   std::size_t token = 0;
   if constexpr (!kIsSlow<Format>) {
-    for (; token + 4 <= a.x.tokens; token += 4) {
-      matvec_tokens<Format, 4>(a, row_begin, row_end, token);
+    // Where registers are few, sums of four tokens lie in memory, which only pays beside much unpacking.
+    if constexpr (kLanes == 16 || Codes<Format>::kBits % 4 != 0) {
+      for (; token + 4 <= a.x.tokens; token += 4) matvec_tokens<Format, 4>(a, row_begin, row_end, token);
     }
+    for (; token + 2 <= a.x.tokens; token += 2) matvec_tokens<Format, 2>(a, row_begin, row_end, token);
   }
   for (; token < a.x.tokens; ++token) matvec_tokens<Format, 1>(a, row_begin, row_end, token);
 }
