@@ -318,8 +318,8 @@ inline HWY_NOINLINE void quantized_matvec(const MatmulArgs& a, std::size_t row_b
                                           std::size_t row_end) {
   std::size_t token = 0;
   if constexpr (!kIsSlow<Format>) {
-    // Where registers are few, sums of four tokens lie in memory, which only pays beside much unpacking.
-    if constexpr (kLanes == 16 || Codes<Format>::kBits % 4 != 0) {
+    // With AVX2 sums of four tokens lie in memory, which only pays beside much unpacking.
+    if constexpr (kBytes != 32 || Codes<Format>::kBits % 4 != 0) {
       for (; token + 4 <= a.x.tokens; token += 4) matvec_tokens<Format, 4>(a, row_begin, row_end, token);
     }
     for (; token + 2 <= a.x.tokens; token += 2) matvec_tokens<Format, 2>(a, row_begin, row_end, token);
