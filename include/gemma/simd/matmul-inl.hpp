@@ -6,6 +6,8 @@
 #define GEMMA_SIMD_MATMUL_INL_HPP_
 #endif
 
+#include <atomic>
+
 #include "gemma/simd/four_panel-inl.hpp"
 #include "gemma/simd/kernels.hpp"
 #include "gemma/simd/panel-inl.hpp"
@@ -17,7 +19,7 @@ namespace simd {
 namespace HWY_NAMESPACE {
 
 /// Tokens of a register tile: with two vectors of rows, sums of products stay in registers.
-inline constexpr std::size_t kTileTokens = kBytes == 64 ? 6 : kHasPairs ? 3 : 4;
+inline constexpr std::size_t kTileTokens = kBytes == 64 ? 6 : 4;
 
 /// Tokens of the smaller tiles, for the last ones.
 inline constexpr std::size_t kSmallTile = kTileTokens == 6 ? 4 : 2;
@@ -89,20 +91,23 @@ HWY_INLINE void add_group_by_pairs(const std::uint8_t* codes, const CoarseRow* t
   const DI32 di;
   for (std::size_t plane = 0; plane < Traits::kPlanes; ++plane) {
     const VI16 weight = hn::Set(d16, plane == 0 ? 1 : 16);
+    // Else GCC would load the activations for both planes at once, and store them.
+    if constexpr (Traits::kPlanes > 1) std::atomic_signal_fence(std::memory_order_seq_cst);
     for (std::size_t begin = 0; begin < Traits::kGroup / 4; begin += kQuads) {
       VI16 narrow[2 * kTokens];
       unroll<2 * kTokens>([&](auto i) GEMMA_INLINE_LAMBDA { narrow[i] = hn::Zero(d16); });
-      HWY_UNROLL(2)  // with more GCC makes all products before it adds any, and runs out of registers
-      for (std::size_t quad = begin; quad < begin + kQuads; ++quad) {
-        const std::uint8_t* at = codes + plane * Panel::kPlaneBytes + quad * kPanelRows * 4;
-        const VU8 low = hn::LoadU(d, at);
-        const VU8 high = hn::LoadU(d, at + kBytes);
+      const std::uint8_t* at = codes + plane * Panel::kPlaneBytes + begin * kPanelRows * 4;
+      unroll<kQuads>([&](auto quad) GEMMA_INLINE_LAMBDA {
+        const VU8 low = hn::LoadU(d, at + quad * kPanelRows * 4);
+        const VU8 high = hn::LoadU(d, at + quad * kPanelRows * 4 + kBytes);
         unroll<kTokens>([&](auto t) GEMMA_INLINE_LAMBDA {
-          const VI8 x = broadcast_quad(tokens[t].q + first + 4 * quad);
+          const VI8 x = broadcast_quad(tokens[t].q + first + 4 * (begin + quad));
           narrow[2 * t] = hn::Add(narrow[2 * t], hn::SatWidenMulPairwiseAdd(d16, low, x));
           narrow[2 * t + 1] = hn::Add(narrow[2 * t + 1], hn::SatWidenMulPairwiseAdd(d16, high, x));
+          keep_order(narrow[2 * t]);
+          keep_order(narrow[2 * t + 1]);
         });
-      }
+      });
       unroll<kTokens>([&](auto t) GEMMA_INLINE_LAMBDA {
         sums[t][0] = hn::Add(sums[t][0], hn::WidenMulPairwiseAdd(di, narrow[2 * t], weight));
         sums[t][1] = hn::Add(sums[t][1], hn::WidenMulPairwiseAdd(di, narrow[2 * t + 1], weight));

@@ -101,6 +101,16 @@ HWY_INLINE void prefetch_far(const std::uint8_t* p) {
 #endif
 }
 
+/// Makes a sum of integers one that compilers know nothing of, so that they add to it in the order of the source.
+/// GCC otherwise makes all products first, and runs out of registers.
+template <class V>
+HWY_INLINE void keep_order(V& sum) {
+  (void)sum;
+#if HWY_ARCH_X86 && (HWY_COMPILER_GCC || HWY_COMPILER_CLANG)
+  asm("" : "+x"(sum.raw));
+#endif
+}
+
 template <class F, std::size_t... kIndices>
 HWY_INLINE void unroll(const F& f, std::index_sequence<kIndices...>) {
   (f(std::integral_constant<std::size_t, kIndices>()), ...);
