@@ -148,9 +148,8 @@ HWY_INLINE void add_fifth_bits(const std::uint8_t* p, const std::uint8_t* q, VU8
   if constexpr (kPairsBlocks) {
     // A byte of bits to each eight codes, each of which tests its own.
     const DU32 words;
-    const hn::Half<DU32> half;
-    const VU8 bits = hn::BitCast(d, hn::Combine(words, hn::Set(half, load_le<std::uint32_t>(q)),
-                                                hn::Set(half, load_le<std::uint32_t>(p))));
+    const VU8 bits = hn::BitCast(d, hn::ConcatUpperLower(words, hn::Set(words, load_le<std::uint32_t>(q)),
+                                                         hn::Set(words, load_le<std::uint32_t>(p))));
     const VU8 bit = hn::BitCast(d, hn::Set(hn::Repartition<std::uint64_t, DU8>(), 0x8040201008040201));
     alignas(16) static constexpr std::uint8_t kFrom[2][16] = {{0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1},
                                                               {2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3}};

@@ -169,13 +169,16 @@ class RowByRowSums {
   }
 
   HWY_INLINE void results(std::size_t t, float* out) const {
-    static_assert(kRows <= 2, "two sums at a time");
     const Four four;
-    const auto first = quarter_sums(t), second = quarter_sums((kRows - 1) * kCount + t);
-    const auto halves =
-        hn::Add(hn::InterleaveLower(four, first, second), hn::InterleaveUpper(four, first, second));
-    const hn::CappedTag<float, kRows> d;
-    hn::StoreU(hn::ResizeBitCast(d, hn::Add(halves, hn::Shuffle1032(halves))), d, out);
+    constexpr std::size_t kPair = HWY_MIN(kRows, std::size_t{2});
+    const hn::CappedTag<float, kPair> d;
+    unroll<kRows / kPair>([&](auto pair) GEMMA_INLINE_LAMBDA {
+      const std::size_t row = kPair * pair;
+      const auto first = quarter_sums(row * kCount + t), second = quarter_sums((row + kPair - 1) * kCount + t);
+      const auto halves =
+          hn::Add(hn::InterleaveLower(four, first, second), hn::InterleaveUpper(four, first, second));
+      hn::StoreU(hn::ResizeBitCast(d, hn::Add(halves, hn::Shuffle1032(halves))), d, out + row);
+    });
   }
 
  private:
@@ -238,9 +241,12 @@ template <class Format, std::size_t kCount>
 using RowSums =
     std::conditional_t<kIsSlow<Format>, RowByRowSums<Format, 1, kCount>, FourRowSums<Format, kCount>>;
 #else
-/// Two rows share the work of the activations. More would cost registers, and be more streams from memory.
+/// Two rows share the work of the activations. More would cost registers, and be more streams from memory; the fifth
+/// bits of codes in pairs take registers, too.
 template <class Format, std::size_t kCount>
-using RowSums = RowByRowSums<Format, kIsSlow<Format> || (kCount > 1) ? 1 : 2, kCount>;
+using RowSums = RowByRowSums<
+    Format,
+    kIsSlow<Format> || (kCount > 1) || (Codes<Format>::kPaired && Codes<Format>::kBits == 5) ? 1 : 2, kCount>;
 #endif
 
 /// Adds all spans of some rows, `stride` bytes apart; what the last ones lack is zero.
@@ -252,39 +258,43 @@ HWY_INLINE void add_rows(const std::uint8_t* rows, std::size_t stride, std::size
   constexpr std::size_t kGroups = kSpan / Format::kGroup;
   std::uint8_t padded[kRows][kSpanBytes<Format> + 64];
   float padded_scale[kCount][kGroups], padded_sum[kCount][kGroups];
-  const std::size_t distance = kRows > 1 ? HWY_MAX(kRows * stride, kPrefetchBytes) : kPrefetchBytes;
+  // A group of rows ahead, in the order in which they lie in memory.
+  const std::uint8_t* next = rows + (kRows > 1 ? HWY_MAX(kRows * stride, kPrefetchBytes) : kPrefetchBytes);
+  const std::uint8_t* spans = rows;
+  const auto behind = [](const FineInput& in, std::size_t by) HWY_ATTR {
+    return FineInput{in.q + (kTakesBytes<Format> ? by : 2 * by), in.scale + by / kActivationGroup,
+                     in.sum + by / Format::kGroup};
+  };
+  FineInput input[kCount] = {x[0]};
   for (std::size_t c = 0; c < cols; c += kSpan) {
-    const std::size_t offset = c / Format::kBlockElements * Format::kBlockBytes;
-    // A group of rows ahead, in the order in which they lie in memory.
-    const std::uint8_t* next = rows + distance + kRows * offset;
     for (std::size_t line = 0; line < kRows * kSpanBytes<Format>; line += 64) {
       hwy::Prefetch(next + line);
       if constexpr (kRows > 2) prefetch_far(next + kFarBytes + line);
     }
-    const std::uint8_t* spans = rows + offset;
-    FineInput input[kCount];
-    for (std::size_t t = 0; t < kCount; ++t) {
-      input[t] = {x[t].q + (kTakesBytes<Format> ? c : 2 * c), x[t].scale + c / kActivationGroup,
-                  x[t].sum + c / Format::kGroup};
+    if constexpr (kCount > 1) {  // if pointers of several tokens went on, GCC would make a vector of them, and store it
+      for (std::size_t t = 0; t < kCount; ++t) input[t] = behind(x[t], c);
     }
     if (HWY_UNLIKELY(cols - c < kSpan)) {
-      const std::size_t left = (cols - c) / Format::kBlockElements;
+      const std::size_t blocks = (cols - c) / Format::kBlockElements;
       std::memset(padded, 0, sizeof padded);
       std::memset(padded_scale, 0, sizeof padded_scale);
       std::memset(padded_sum, 0, sizeof padded_sum);
       for (std::size_t r = 0; r < kRows; ++r) {
-        std::memcpy(padded[r], spans + r * stride, left * Format::kBlockBytes);
+        std::memcpy(padded[r], spans + r * stride, blocks * Format::kBlockBytes);
       }
       spans = padded[0];
       stride = sizeof padded[0];
       for (std::size_t t = 0; t < kCount; ++t) {
-        std::memcpy(padded_scale[t], input[t].scale, left * sizeof(float));
-        std::memcpy(padded_sum[t], input[t].sum, left * sizeof(float));
+        std::memcpy(padded_scale[t], input[t].scale, blocks * sizeof(float));
+        std::memcpy(padded_sum[t], input[t].sum, blocks * sizeof(float));
         input[t].scale = padded_scale[t];
         input[t].sum = padded_sum[t];
       }
     }
     sums.add(spans, stride, low_offset(cols), input);
+    spans += kSpanBytes<Format>;
+    next += kRows * kSpanBytes<Format>;
+    if constexpr (kCount == 1) input[0] = behind(input[0], kSpan);
   }
 }
 
