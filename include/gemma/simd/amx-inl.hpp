@@ -13,7 +13,7 @@
 #include <limits>
 
 #include "gemma/simd/allowed_targets.hpp"
-#include "gemma/simd/four_panel-inl.hpp"
+#include "gemma/simd/fill_panel-inl.hpp"
 #include "gemma/simd/panel-inl.hpp"
 #include "gemma/simd/vector-inl.hpp"
 

@@ -206,6 +206,7 @@ class UnpackedCodes {
   HWY_INLINE void get(VU8* out) const {
     load_two(codes_ + 64 * kChunk, codes_ + 64 * kChunk + 32, out);
   }
+  HWY_INLINE void copy(std::uint8_t* out) const { std::memcpy(out, codes_, sizeof codes_); }
   HWY_INLINE void scales(float* scale, float* minimum) const {
     std::memcpy(scale, scale_, sizeof scale_);
     std::memcpy(minimum, minimum_, sizeof minimum_);

@@ -126,74 +126,10 @@ inline HWY_NOINLINE void fill_by_fours(const std::uint8_t* rows, std::size_t str
   if constexpr (Format::kHasMin) store_scales<kGroups>(minimum, panel.minimum + at);
 }
 
-/// See fill_panel().
-template <class Format>
-HWY_INLINE void fill_panel_by_fours(const WeightMatrix& w, std::size_t row, std::size_t rows,
-                                    std::size_t col, std::size_t cols, Panel& panel) {
-  constexpr std::size_t kSpan = Codes<Format>::kSpan;
-  std::uint8_t padded[kPanelRows][kSpanBytes<Format>];
-  panel.offset = Codes<Format>::kOffset;
-  for (std::size_t c = 0; c < cols; c += kSpan) {
-    const std::size_t offset = (col + c) / Format::kBlockElements * Format::kBlockBytes;
-    const std::uint8_t* spans = w.row(row) + offset;
-    std::size_t stride = w.row_bytes;
-    if (HWY_UNLIKELY(rows < kPanelRows || cols - c < kSpan)) {
-      const std::size_t there = HWY_MIN(kSpan, cols - c) / Format::kBlockElements * Format::kBlockBytes;
-      std::memset(padded, 0, sizeof padded);
-      for (std::size_t r = 0; r < rows; ++r) std::memcpy(padded[r], spans + r * stride, there);
-      spans = padded[0];
-      stride = kSpanBytes<Format>;
-    }
-    for (std::size_t first = 0; first < kPanelRows; first += kLanes) {
-      fill_by_fours<Format>(spans + first * stride, stride, c, first, panel);
-    }
-  }
-}
-
 }  // namespace HWY_NAMESPACE
 }  // namespace simd
 GEMMA_NAMESPACE_END
 HWY_AFTER_NAMESPACE();
 #endif  // HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3_DL
-
-HWY_BEFORE_NAMESPACE();
-GEMMA_NAMESPACE_BEGIN
-namespace simd {
-namespace HWY_NAMESPACE {
-
-/// The best way to fill a panel.
-template <class Format>
-inline HWY_NOINLINE void fill(const WeightMatrix& w, std::size_t row, std::size_t rows, std::size_t col,
-                              std::size_t cols, Panel& panel) {
-#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3_DL
-  if constexpr (kIsSlow<Format>) {
-    fill_panel<Format>(w, row, rows, col, cols, panel);
-  } else {
-    fill_panel_by_fours<Format>(w, row, rows, col, cols, panel);
-  }
-#else
-  fill_panel<Format>(w, row, rows, col, cols, panel);
-#endif
-}
-
-/// What a product by panels has to know of a format, so that one function serves all.
-struct PanelFormat {
-  std::size_t block_elements, block_bytes;
-  void (*fill)(const WeightMatrix& w, std::size_t row, std::size_t rows, std::size_t col, std::size_t cols,
-               Panel& panel);
-
-  /// Of a row, up to a column that begins a block.
-  HWY_INLINE std::size_t bytes(std::size_t cols) const { return cols / block_elements * block_bytes; }
-};
-
-template <class Format>
-constexpr PanelFormat panel_format() {
-  return {Format::kBlockElements, Format::kBlockBytes, &fill<Format>};
-}
-
-}  // namespace HWY_NAMESPACE
-}  // namespace simd
-GEMMA_NAMESPACE_END
-HWY_AFTER_NAMESPACE();
 
 #endif  // GEMMA_SIMD_FOUR_PANEL_INL_HPP_

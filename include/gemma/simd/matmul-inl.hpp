@@ -8,7 +8,7 @@
 
 #include <atomic>
 
-#include "gemma/simd/four_panel-inl.hpp"
+#include "gemma/simd/fill_panel-inl.hpp"
 #include "gemma/simd/kernels.hpp"
 #include "gemma/simd/panel-inl.hpp"
 #include "gemma/simd/vector-inl.hpp"

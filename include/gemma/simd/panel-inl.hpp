@@ -49,12 +49,12 @@ using PanelTraitsOf =
 struct Panel {
   static constexpr std::size_t kPlaneBytes = kPanelRows * kPanelCols;
   static constexpr std::size_t kScales = kPanelRows * kPanelCols / 16;
-  static constexpr std::size_t kBytesBeforeSums = 2 * kPlaneBytes + 2 * kScales * sizeof(float) + kPanelRows * 256;
+  static constexpr std::size_t kBytesBeforeSums = 2 * kPlaneBytes + 2 * kScales * sizeof(float) + kLanes * 256;
 
   std::uint8_t* codes;  ///< [planes, cols / 4, kPanelRows, 4]
   float* scale;         ///< [cols / kGroup, kPanelRows]
   float* minimum;       ///< likewise
-  std::uint8_t* rows;   ///< [kPanelRows, 256]: a span before it is transposed
+  std::uint8_t* rows;   ///< [kLanes, 256]: codes before they are transposed, of formats that need that
   float* sums;          ///< [kPanelTokens + kSpareTokens, kPanelRows]
   int offset;           ///< the codes are so much too large
 
@@ -63,7 +63,7 @@ struct Panel {
     scale = reinterpret_cast<float*>(codes + 2 * kPlaneBytes);
     minimum = scale + kScales;
     rows = reinterpret_cast<std::uint8_t*>(minimum + kScales);
-    sums = reinterpret_cast<float*>(rows + kPanelRows * 256);
+    sums = reinterpret_cast<float*>(rows + kLanes * 256);
     offset = 0;
     static_assert(kBytesBeforeSums + (kPanelTokens + kSpareTokens) * kPanelRows * sizeof(float) <= kScratchBytes,
                   "a panel must fit into the scratch");
@@ -93,122 +93,49 @@ HWY_INLINE void transpose_blocks(const V* v, std::size_t from_stride, V* out, st
   }
 }
 
-/// Transposes kLanes rows of kLanes words: out[i] = word i of every row.
-HWY_INLINE void transpose_words(const VU32* rows, VU32* out) {
+/// Transposes 4 × 4 words in each block of 128 bits: out[j] = word j of every row's block.
+HWY_INLINE void transpose_in_blocks(VU32 r0, VU32 r1, VU32 r2, VU32 r3, VU32* out) {
   const DU32 d;
   const hn::Repartition<std::uint64_t, DU32> pairs;
-  const auto lower = [&](VU32 a, VU32 b) HWY_ATTR {
-    return hn::BitCast(d, hn::InterleaveLower(pairs, hn::BitCast(pairs, a), hn::BitCast(pairs, b)));
-  };
-  const auto upper = [&](VU32 a, VU32 b) HWY_ATTR {
-    return hn::BitCast(d, hn::InterleaveUpper(pairs, hn::BitCast(pairs, a), hn::BitCast(pairs, b)));
-  };
-  // Within each block of 128 bits: word j of four rows. Block b of fours[4 g + j] then holds word
-  // 4 b + j of rows 4 g to 4 g + 3.
+  const auto low01 = hn::BitCast(pairs, hn::InterleaveLower(d, r0, r1));
+  const auto high01 = hn::BitCast(pairs, hn::InterleaveUpper(d, r0, r1));
+  const auto low23 = hn::BitCast(pairs, hn::InterleaveLower(d, r2, r3));
+  const auto high23 = hn::BitCast(pairs, hn::InterleaveUpper(d, r2, r3));
+  out[0] = hn::BitCast(d, hn::InterleaveLower(pairs, low01, low23));
+  out[1] = hn::BitCast(d, hn::InterleaveUpper(pairs, low01, low23));
+  out[2] = hn::BitCast(d, hn::InterleaveLower(pairs, high01, high23));
+  out[3] = hn::BitCast(d, hn::InterleaveUpper(pairs, high01, high23));
+}
+
+/// Transposes kLanes rows of kLanes words: out[i] = word i of every row.
+HWY_INLINE void transpose_words(const VU32* rows, VU32* out) {
+  // Block b of fours[4 g + j] holds word 4 b + j of rows 4 g to 4 g + 3.
   VU32 fours[kLanes];
   unroll<kLanes / 4>([&](auto g) GEMMA_INLINE_LAMBDA {
-    const VU32 r0 = rows[4 * g], r1 = rows[4 * g + 1], r2 = rows[4 * g + 2], r3 = rows[4 * g + 3];
-    const VU32 low01 = hn::InterleaveLower(d, r0, r1), high01 = hn::InterleaveUpper(d, r0, r1);
-    const VU32 low23 = hn::InterleaveLower(d, r2, r3), high23 = hn::InterleaveUpper(d, r2, r3);
-    fours[4 * g] = lower(low01, low23);
-    fours[4 * g + 1] = upper(low01, low23);
-    fours[4 * g + 2] = lower(high01, high23);
-    fours[4 * g + 3] = upper(high01, high23);
+    transpose_in_blocks(rows[4 * g], rows[4 * g + 1], rows[4 * g + 2], rows[4 * g + 3], fours + 4 * g);
   });
   unroll<4>([&](auto j) GEMMA_INLINE_LAMBDA { transpose_blocks(fours + j, 4, out + j, 4); });
 }
 
-/// Writes a span of the panel's rows, from column `col` of the panel on, into the panel's codes.
-template <class Traits>
-HWY_INLINE void transpose_span(const Panel& panel, std::size_t col, std::size_t cols) {
+/// 16 bytes of each of kLanes / 4 rows, `stride` bytes apart.
+HWY_INLINE VU32 load_blocks(const std::uint8_t* p, std::size_t stride) {
   const DU8 d;
-  for (std::size_t half = 0; half < 2; ++half) {
-    for (std::size_t c = 0; c < cols; c += kBytes) {
-      VU32 rows[kLanes], words[kLanes];
-      const std::uint8_t* at_rows = panel.rows + half * kLanes * 256 + c;
-      unroll<kLanes>([&](auto r) GEMMA_INLINE_LAMBDA {
-        rows[r] = hn::BitCast(DU32(), hn::LoadU(d, at_rows + r * 256));
-      });
-      transpose_words(rows, words);
-      std::uint8_t* out = panel.codes + ((col + c) / 4 * kPanelRows + half * kLanes) * 4;
-      for (std::size_t i = 0; i < kLanes && c + 4 * i < cols; ++i) {
-        const VU8 codes = hn::BitCast(d, words[i]);
-        std::uint8_t* at = out + i * kPanelRows * 4;
-        if constexpr (Traits::kPlanes == 1) {
-          hn::StoreU(codes, d, at);
-        } else {
-          hn::StoreU(hn::And(codes, hn::Set(d, 15)), d, at);
-          hn::StoreU(hn::ShiftRight<4>(codes), d, at + Panel::kPlaneBytes);
-        }
-      }
-    }
+  if constexpr (kLanes == 4) {
+    (void)stride;
+    return hn::BitCast(DU32(), hn::LoadU(d, p));
+  } else if constexpr (kLanes == 8) {
+    return hn::BitCast(DU32(), load_halves_of(d, p, p + stride));
+  } else {
+    const hn::Half<DU8> half;
+    return hn::BitCast(DU32(), hn::Combine(d, load_halves_of(half, p + 2 * stride, p + 3 * stride),
+                                           load_halves_of(half, p, p + stride)));
   }
 }
 
-/// One span of one row: codes to panel.rows, scales to their lane of the panel. Groups from `groups`
-/// on do not exist.
-template <class Format>
-HWY_INLINE void unpack_span(const std::uint8_t* bytes, std::size_t row, std::size_t col,
-                            std::size_t groups, const Panel& panel) {
-  constexpr std::size_t kSpan = Codes<Format>::kSpan;
-  const Codes<Format> codes(bytes);
-  unroll<kSpan / 64>([&](auto index) HWY_ATTR {
-    constexpr std::size_t kChunk = decltype(index)::value;
-    VU8 chunk[kVecs];
-    codes.template get<kChunk>(chunk);
-    std::uint8_t* at = panel.rows + row * 256 + 64 * kChunk;
-    unroll<kVecs>([&](auto v) GEMMA_INLINE_LAMBDA {
-      const DU8 d;
-      if constexpr (Codes<Format>::kPaired) {
-        const hn::Half<DU8> half;
-        hn::StoreU(hn::LowerHalf(half, chunk[v]), half, at + 16 * v);
-        hn::StoreU(hn::UpperHalf(half, chunk[v]), half, at + 32 + 16 * v);
-      } else {
-        hn::StoreU(chunk[v], d, at + v * kBytes);
-      }
-    });
-  });
-  float scale[kSpan / Format::kGroup], minimum[kSpan / Format::kGroup];
-  codes.scales(scale, minimum);
-  for (std::size_t g = 0; g < groups; ++g) {
-    const std::size_t at = (col / Format::kGroup + g) * kPanelRows + row;
-    panel.scale[at] = scale[g];
-    if constexpr (Format::kHasMin) panel.minimum[at] = minimum[g];
-  }
-}
-
-/// The weights to ask for at column `offset` (in bytes) of the panel at `row`: the next rows, in the order in
-/// which they lie in memory, since steps from row to row are too long for the hardware to follow.
-HWY_INLINE const std::uint8_t* next_panel(const WeightMatrix& w, std::size_t row, std::size_t offset) {
-  return w.row(row + kPanelRows) + kPanelRows * offset;
-}
-
-/// Unpacks rows [row, row + rows) × columns [col, col + cols). Lanes beyond `rows` hold whatever
-/// they held: their sums are dropped.
-template <class Format>
-HWY_INLINE void fill_panel(const WeightMatrix& w, std::size_t row, std::size_t rows,
-                           std::size_t col, std::size_t cols, Panel& panel) {
-  constexpr std::size_t kSpan = Codes<Format>::kSpan;
-  std::uint8_t padded[kSpanBytes<Format> + 64] = {};
-  panel.offset = Codes<Format>::kOffset;
-  for (std::size_t c = 0; c < cols; c += kSpan) {
-    const std::size_t offset = (col + c) / Format::kBlockElements * Format::kBlockBytes;
-    const std::size_t there = HWY_MIN(kSpan, cols - c);
-    const std::size_t groups = there / Format::kGroup;
-    for (std::size_t r = 0; r < rows; ++r) {
-      const std::uint8_t* bytes = w.row(row + r) + offset;
-      if constexpr (!kPrefetchesLate) {
-        const std::uint8_t* next = next_panel(w, row, offset) + r * kSpanBytes<Format>;
-        for (std::size_t line = 0; line < kSpanBytes<Format>; line += 64) prefetch_far(next + line);
-      }
-      if (HWY_UNLIKELY(there < kSpan)) {
-        std::memcpy(padded, bytes, there / Format::kBlockElements * Format::kBlockBytes);
-        bytes = padded;
-      }
-      unpack_span<Format>(bytes, r, c, groups, panel);
-    }
-    transpose_span<PanelTraitsOf<Format>>(panel, c, there);
-  }
+/// 16 bytes of each of kLanes rows, `stride` bytes apart: out[j] = bytes 4 j to 4 j + 3 of every row.
+HWY_INLINE void load_columns(const std::uint8_t* p, std::size_t stride, VU32* out) {
+  transpose_in_blocks(load_blocks(p, 4 * stride), load_blocks(p + stride, 4 * stride),
+                      load_blocks(p + 2 * stride, 4 * stride), load_blocks(p + 3 * stride, 4 * stride), out);
 }
 
 }  // namespace HWY_NAMESPACE
