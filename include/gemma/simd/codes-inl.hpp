@@ -181,6 +181,14 @@ HWY_INLINE void load_halves(const std::uint8_t* p, std::size_t stride, float* ou
   hn::StoreU(hn::PromoteTo(d, halves), d, out);
 }
 
+/// One to four neighbouring binary16 numbers as floats.
+template <std::size_t n>
+HWY_INLINE void load_next_halves(const std::uint8_t* p, float* out) {
+  const hn::FixedTag<float, n> d;
+  const hn::FixedTag<hwy::float16_t, n> narrow;
+  hn::StoreU(hn::PromoteTo(d, hn::BitCast(narrow, hn::LoadU(hn::FixedTag<std::uint8_t, 2 * n>(), p))), d, out);
+}
+
 /// A span of a row: get<i>(out) gives codes 64 i … 64 i + 63, in pairs of blocks where kPaired; scales()
 /// gives those of all groups, and minimums where kHasMin. This one serves the formats that no model needs to be fast.
 template <class Format>
@@ -281,8 +289,9 @@ HWY_INLINE void load_k_scales(const std::uint8_t* block, float* scale, float* mi
   const std::uint64_t scales = (a & kSix) | std::uint64_t{(c & kFour) | (a >> 2 & kTwo)} << 32;
   const std::uint64_t minimums =
       (b & kSix) | std::uint64_t{(c >> 4 & kFour) | (b >> 2 & kTwo)} << 32;
-  float halves[4];
-  load_halves(block + Format::kScaleOffset, 2, halves);
+  float halves[2];
+  static_assert(Format::kMinOffset == Format::kScaleOffset + 2, "neighbours");
+  load_next_halves<2>(block + Format::kScaleOffset, halves);
   std::uint8_t bytes[16];
   std::memcpy(bytes, &scales, 8);
   std::memcpy(bytes + 8, &minimums, 8);
@@ -327,10 +336,10 @@ class SixKCodes {
   static constexpr bool kPaired = false;
   HWY_INLINE explicit SixKCodes(const std::uint8_t* block) : block_(block) {}
   HWY_INLINE void scales(float* scale, float* /*minimum*/) const {
-    float halves[4];
-    load_halves(block_ + quant::Q6_K::kScaleOffset, 0, halves);
+    float factor;
+    load_next_halves<1>(block_ + quant::Q6_K::kScaleOffset, &factor);
     const auto* bytes = reinterpret_cast<const std::int8_t*>(block_ + quant::Q6_K::kScalesOffset);
-    scale_bytes<16>(bytes, halves[0], scale);
+    scale_bytes<16>(bytes, factor, scale);
   }
   template <std::size_t kChunk>
   HWY_INLINE void get(VU8* out) const {

@@ -7,6 +7,7 @@
 #endif
 
 #include <atomic>
+#include <utility>
 
 #include "gemma/simd/fill_panel-inl.hpp"
 #include "gemma/simd/kernels.hpp"
@@ -78,6 +79,46 @@ HWY_INLINE void add_group_by_quads(const std::uint8_t* codes, const CoarseRow* t
   });
 }
 
+// Fold expressions, since a lambda for each quad and token would cost compilers a lot of memory.
+
+/// Four columns of the panel's rows, two products at a time, times those of a token: sums[half of the rows].
+HWY_INLINE void add_pairs(VU8 low, VU8 high, const std::int8_t* x, VI16* sums) {
+  const DI16 d;
+  const VI8 quad = broadcast_quad(x);
+  sums[0] = hn::Add(sums[0], hn::SatWidenMulPairwiseAdd(d, low, quad));
+  sums[1] = hn::Add(sums[1], hn::SatWidenMulPairwiseAdd(d, high, quad));
+  keep_order(sums[0]);
+  keep_order(sums[1]);
+}
+
+/// The same of some tokens.
+template <std::size_t... kToken>
+HWY_INLINE void add_pairs_of_tokens(const std::uint8_t* codes, const CoarseRow* tokens, std::size_t col,
+                                    VI16 (*sums)[2], std::index_sequence<kToken...>) {
+  const VU8 low = hn::LoadU(DU8(), codes);
+  const VU8 high = hn::LoadU(DU8(), codes + kBytes);
+  (add_pairs(low, high, tokens[kToken].q + col, sums[kToken]), ...);
+}
+
+/// The same of some quads of columns.
+template <std::size_t kTokens, std::size_t... kQuad>
+HWY_INLINE void add_pairs_of_quads(const std::uint8_t* codes, const CoarseRow* tokens, std::size_t first,
+                                   VI16 (*sums)[2], std::index_sequence<kQuad...>) {
+  (add_pairs_of_tokens(codes + kQuad * kPanelRows * 4, tokens, first + 4 * kQuad, sums,
+                       std::make_index_sequence<kTokens>()),
+   ...);
+}
+
+/// sums[t] += weight · the pairs in narrow[t].
+template <std::size_t... kToken>
+HWY_INLINE void widen_pairs(const VI16 (*narrow)[2], int weight, VI32 (*sums)[2], std::index_sequence<kToken...>) {
+  const DI32 d;
+  const VI16 factor = hn::Set(DI16(), static_cast<std::int16_t>(weight));
+  ((sums[kToken][0] = hn::Add(sums[kToken][0], hn::WidenMulPairwiseAdd(d, narrow[kToken][0], factor)),
+    sums[kToken][1] = hn::Add(sums[kToken][1], hn::WidenMulPairwiseAdd(d, narrow[kToken][1], factor))),
+   ...);
+}
+
 /// Two products at a time, in 16 bits for as long as no sum can overflow.
 template <class Traits, std::size_t kTokens>
 HWY_INLINE void add_group_by_pairs(const std::uint8_t* codes, const CoarseRow* tokens, std::size_t first,
@@ -86,32 +127,15 @@ HWY_INLINE void add_group_by_pairs(const std::uint8_t* codes, const CoarseRow* t
   // Of the largest codes and activations: 2 · 127 · 15 for 4 bits.
   constexpr std::size_t kFit = 32767 / (2 * 127 * ((1 << kNibble) - 1));
   constexpr std::size_t kQuads = HWY_MIN(kFit, Traits::kGroup / 4);
-  const DU8 d;
-  const DI16 d16;
-  const DI32 di;
   for (std::size_t plane = 0; plane < Traits::kPlanes; ++plane) {
-    const VI16 weight = hn::Set(d16, plane == 0 ? 1 : 16);
     // Else GCC would load the activations for both planes at once, and store them.
     if constexpr (Traits::kPlanes > 1) std::atomic_signal_fence(std::memory_order_seq_cst);
-    for (std::size_t begin = 0; begin < Traits::kGroup / 4; begin += kQuads) {
-      VI16 narrow[2 * kTokens];
-      unroll<2 * kTokens>([&](auto i) GEMMA_INLINE_LAMBDA { narrow[i] = hn::Zero(d16); });
-      const std::uint8_t* at = codes + plane * Panel::kPlaneBytes + begin * kPanelRows * 4;
-      unroll<kQuads>([&](auto quad) GEMMA_INLINE_LAMBDA {
-        const VU8 low = hn::LoadU(d, at + quad * kPanelRows * 4);
-        const VU8 high = hn::LoadU(d, at + quad * kPanelRows * 4 + kBytes);
-        unroll<kTokens>([&](auto t) GEMMA_INLINE_LAMBDA {
-          const VI8 x = broadcast_quad(tokens[t].q + first + 4 * (begin + quad));
-          narrow[2 * t] = hn::Add(narrow[2 * t], hn::SatWidenMulPairwiseAdd(d16, low, x));
-          narrow[2 * t + 1] = hn::Add(narrow[2 * t + 1], hn::SatWidenMulPairwiseAdd(d16, high, x));
-          keep_order(narrow[2 * t]);
-          keep_order(narrow[2 * t + 1]);
-        });
-      });
-      unroll<kTokens>([&](auto t) GEMMA_INLINE_LAMBDA {
-        sums[t][0] = hn::Add(sums[t][0], hn::WidenMulPairwiseAdd(di, narrow[2 * t], weight));
-        sums[t][1] = hn::Add(sums[t][1], hn::WidenMulPairwiseAdd(di, narrow[2 * t + 1], weight));
-      });
+    for (std::size_t quad = 0; quad < Traits::kGroup / 4; quad += kQuads) {
+      VI16 narrow[kTokens][2];
+      unroll<kTokens>([&](auto t) GEMMA_INLINE_LAMBDA { narrow[t][0] = narrow[t][1] = hn::Zero(DI16()); });
+      add_pairs_of_quads<kTokens>(codes + plane * Panel::kPlaneBytes + quad * kPanelRows * 4, tokens, first + 4 * quad,
+                                  narrow, std::make_index_sequence<kQuads>());
+      widen_pairs(narrow, plane == 0 ? 1 : 16, sums, std::make_index_sequence<kTokens>());
     }
   }
 }
