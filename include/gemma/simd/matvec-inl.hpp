@@ -274,7 +274,7 @@ HWY_INLINE void add_rows(const std::uint8_t* rows, std::size_t stride, std::size
     if constexpr (kCount > 1) {  // if pointers of several tokens went on, GCC would make a vector of them, and store it
       for (std::size_t t = 0; t < kCount; ++t) input[t] = behind(x[t], c);
     }
-    if (HWY_UNLIKELY(cols - c < kSpan)) {
+    if (kSpan > Format::kBlockElements && HWY_UNLIKELY(cols - c < kSpan)) {
       const std::size_t blocks = (cols - c) / Format::kBlockElements;
       std::memset(padded, 0, sizeof padded);
       std::memset(padded_scale, 0, sizeof padded_scale);
