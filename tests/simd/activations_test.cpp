@@ -64,18 +64,24 @@ TEST_CASE("activations are rounded to 8 bits, with their sums") {
       const Coarse c(kernels, x);
       for (std::size_t g = 0; g < 3; ++g) {
         const simd::CoarseGroup& group = c.groups[g];
-        int sums[2] = {0, 0}, largest = 0;
+        int sums[2] = {0, 0}, pairs[2][2] = {}, largest = 0;
         for (std::size_t i = 0; i < 32; ++i) {
           const int q = c.q[32 * g + i];
           CHECK(std::abs(x[32 * g + i] - group.scale * static_cast<float>(q)) <=
                 0.51f * group.scale);
           sums[i / 16] += q;
+          pairs[i / 16][i % 4 / 2] += q;
           largest = std::abs(q) > largest ? std::abs(q) : largest;
         }
         CHECK(largest == 127);
         CHECK(group.minus_sum == -sums[0] - sums[1]);
         CHECK(group.minus_half[0] == -sums[0]);
         CHECK(group.minus_half[1] == -sums[1]);
+        for (std::size_t pair = 0; pair < 2; ++pair) {
+          CHECK(group.minus_pairs[0][pair] == -pairs[0][pair]);
+          CHECK(group.minus_pairs[1][pair] == -pairs[1][pair]);
+          CHECK(group.minus_pairs[2][pair] == -pairs[0][pair] - pairs[1][pair]);
+        }
         CHECK(group.sum == group.scale * static_cast<float>(sums[0] + sums[1]));
       }
     }

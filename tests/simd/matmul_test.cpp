@@ -361,7 +361,7 @@ TEST_CASE("more tokens than sums are kept for take turns") {
 TEST_CASE("the largest weights and activations do not overflow") {
   for (const simd::Kernels& kernels : simd::all_kernels()) {
     CAPTURE(std::string(kernels.target));
-    for (const DType type : {DType::Q8_0, DType::Q5_0, DType::Q4_0, DType::Q6_K, DType::Q4_K}) {
+    for (const DType type : {DType::Q8_0, DType::Q5_0, DType::Q4_0, DType::Q6_K, DType::Q5_K, DType::Q4_K}) {
       CAPTURE(std::string(quant::dtype_name(type)));
       RandomWeights w(type, 40, 256, 5);
       for (const int byte : {0x00, 0xFF, 0x80, 0x7F}) {

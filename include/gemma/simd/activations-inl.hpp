@@ -81,16 +81,21 @@ struct QuantizedGroup {
     }
   }
 
-  /// The same of integers whose sums have less than 16 bits: two sums in one.
-  static HWY_INLINE void short_half_sums(const VI32* values, std::int32_t* sums) {
+  /// The same of integers whose sums have less than 16 bits: sums[half][pair] of i % 4 < 2, and of the others. (Both
+  /// halves in one integer.)
+  static HWY_INLINE void short_pair_sums(const VI32* values, std::int32_t (*sums)[2]) {
     const DI32 di;
     VI32 both = hn::Zero(di);
     for (std::size_t v = 0; v < kVectors / 2; ++v) {
       both = hn::Add(both, hn::Add(values[v], hn::ShiftLeft<16>(values[kVectors / 2 + v])));
     }
-    const std::int32_t sum = hn::ReduceSum(di, both);
-    sums[0] = static_cast<std::int16_t>(sum & 0xFFFF);
-    sums[1] = (sum - sums[0]) >> 16;
+    std::int32_t fours[4];
+    hn::StoreU(fold_to_four(both), hn::FixedTag<std::int32_t, 4>(), fours);
+    for (std::size_t pair = 0; pair < 2; ++pair) {
+      const std::int32_t sum = fours[2 * pair] + fours[2 * pair + 1];
+      sums[0][pair] = static_cast<std::int16_t>(sum & 0xFFFF);
+      sums[1][pair] = (sum - sums[0][pair]) >> 16;
+    }
   }
 };
 
@@ -118,14 +123,17 @@ inline HWY_NOINLINE void quantize_coarse(const float* x, std::size_t n, const Co
     for (std::size_t v = 0; v < QuantizedGroup::kVectors; ++v) {
       store_bytes(group.high[v], out.q + g * kActivationGroup + v * kLanes);
     }
-    std::int32_t halves[2];
-    QuantizedGroup::short_half_sums(group.high, halves);
+    std::int32_t sums[2][2];
+    QuantizedGroup::short_pair_sums(group.high, sums);
     CoarseGroup& meta = out.groups[g];
+    for (std::size_t h = 0; h < 2; ++h) meta.minus_half[h] = -sums[h][0] - sums[h][1];
+    meta.minus_sum = meta.minus_half[0] + meta.minus_half[1];
     meta.scale = 256.0f * scale;
-    meta.sum = meta.scale * static_cast<float>(halves[0] + halves[1]);
-    meta.minus_sum = -(halves[0] + halves[1]);
-    meta.minus_half[0] = -halves[0];
-    meta.minus_half[1] = -halves[1];
+    meta.sum = meta.scale * static_cast<float>(-meta.minus_sum);
+    for (std::size_t pair = 0; pair < 2; ++pair) {
+      for (std::size_t h = 0; h < 2; ++h) meta.minus_pairs[h][pair] = static_cast<std::int16_t>(-sums[h][pair]);
+      meta.minus_pairs[2][pair] = static_cast<std::int16_t>(-sums[0][pair] - sums[1][pair]);
+    }
   });
 }
 

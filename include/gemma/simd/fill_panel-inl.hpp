@@ -42,6 +42,10 @@ template <class Format>
 inline HWY_NOINLINE void fill(const WeightMatrix& w, std::size_t row, std::size_t rows, std::size_t col,
                               std::size_t cols, Panel& panel) {
   constexpr std::size_t kSpan = Codes<Format>::kSpan;
+  using Traits = PanelTraitsOf<Format>;
+  static_assert(Traits::kHasMin ? Codes<Format>::kOffset == 0
+                                : Traits::kCentre == 0 || Traits::kCentre == Codes<Format>::kOffset,
+                "see start_of_sum()");
   std::uint8_t padded[kPanelRows][kSpanBytes<Format>];
   panel.offset = Codes<Format>::kOffset;
   for (std::size_t c = 0; c < cols; c += kSpan) {

@@ -44,12 +44,16 @@ struct Tile {
 inline constexpr float kBias = 12582912.0f;
 inline constexpr std::int32_t kBiasBits = HWY_NATIVE_FMA ? 0x4B400000 : 0;
 
-/// Integers to begin the sums of a group with: what the codes are too large by.
-template <std::size_t kGroup>
+/// Integers to begin the sums of a group with: what the codes, less kCentre, are too large by.
+template <class Traits>
 HWY_INLINE VI32 start_of_sum(const CoarseGroup* groups, std::size_t g, int offset) {
-  const CoarseGroup& group = groups[g * kGroup / kActivationGroup];
-  const std::int32_t minus = kGroup == 32 ? group.minus_sum : group.minus_half[g % 2];
-  return hn::Set(DI32(), kBiasBits + minus * offset);
+  std::int32_t start = kBiasBits;
+  if constexpr (Traits::kHasMin ? Traits::kCentre != 0 : Traits::kCentre == 0) {
+    const CoarseGroup& group = groups[g * Traits::kGroup / kActivationGroup];
+    const std::int32_t minus = Traits::kGroup == 32 ? group.minus_sum : group.minus_half[g % 2];
+    start += minus * (Traits::kHasMin ? -Traits::kCentre : offset);
+  }
+  return hn::Set(DI32(), start);
 }
 
 /// sum · scale of a sum begun by start_of_sum(). `bias`: −kBias · scale.
@@ -119,24 +123,36 @@ HWY_INLINE void widen_pairs(const VI16 (*narrow)[2], int weight, VI32 (*sums)[2]
    ...);
 }
 
-/// Two products at a time, in 16 bits for as long as no sum can overflow.
+/// Integers of 16 bits to begin the pairs of a group with: what makes sums those of codes less kCentre.
+template <class Traits>
+HWY_INLINE VI16 start_of_pairs(const CoarseRow& token, std::size_t g) {
+  if constexpr (Traits::kCentre == 0) {
+    return hn::Zero(DI16());
+  } else {
+    const CoarseGroup& group = token.groups[g * Traits::kGroup / kActivationGroup];
+    std::int32_t pair;
+    std::memcpy(&pair, group.minus_pairs[Traits::kGroup == 32 ? 2 : g % 2], sizeof pair);
+    return hn::ShiftLeft<Traits::kBits - 1>(hn::BitCast(DI16(), hn::Set(DI32(), pair)));
+  }
+}
+
+/// Two products at a time, in 16 bits: modulo 2^16, in which what they come to fits.
 template <class Traits, std::size_t kTokens>
-HWY_INLINE void add_group_by_pairs(const std::uint8_t* codes, const CoarseRow* tokens, std::size_t first,
+HWY_INLINE void add_group_by_pairs(const std::uint8_t* codes, const CoarseRow* tokens, std::size_t g,
                                    VI32 (*sums)[2]) {
-  constexpr int kNibble = Traits::kBits == 8 ? 4 : Traits::kBits;
-  // Of the largest codes and activations: 2 · 127 · 15 for 4 bits.
-  constexpr std::size_t kFit = 32767 / (2 * 127 * ((1 << kNibble) - 1));
-  constexpr std::size_t kQuads = HWY_MIN(kFit, Traits::kGroup / 4);
+  constexpr std::size_t kQuads = Traits::kGroup / 4;
+  constexpr int kMost = Traits::kCentre != 0 ? Traits::kCentre : 15;
+  static_assert(2 * kQuads * 127 * kMost < 32768, "the sum of a group fits");
   for (std::size_t plane = 0; plane < Traits::kPlanes; ++plane) {
     // Else GCC would load the activations for both planes at once, and store them.
     if constexpr (Traits::kPlanes > 1) std::atomic_signal_fence(std::memory_order_seq_cst);
-    for (std::size_t quad = 0; quad < Traits::kGroup / 4; quad += kQuads) {
-      VI16 narrow[kTokens][2];
-      unroll<kTokens>([&](auto t) GEMMA_INLINE_LAMBDA { narrow[t][0] = narrow[t][1] = hn::Zero(DI16()); });
-      add_pairs_of_quads<kTokens>(codes + plane * Panel::kPlaneBytes + quad * kPanelRows * 4, tokens, first + 4 * quad,
-                                  narrow, std::make_index_sequence<kQuads>());
-      widen_pairs(narrow, plane == 0 ? 1 : 16, sums, std::make_index_sequence<kTokens>());
-    }
+    VI16 narrow[kTokens][2];
+    unroll<kTokens>([&](auto t) GEMMA_INLINE_LAMBDA {
+      narrow[t][0] = narrow[t][1] = start_of_pairs<Traits>(tokens[t], g);
+    });
+    add_pairs_of_quads<kTokens>(codes + plane * Panel::kPlaneBytes, tokens, g * Traits::kGroup, narrow,
+                                std::make_index_sequence<kQuads>());
+    widen_pairs(narrow, plane == 0 ? 1 : 16, sums, std::make_index_sequence<kTokens>());
   }
 }
 
@@ -162,11 +178,11 @@ HWY_INLINE void multiply_tile(const Panel& panel, std::size_t cols, const Tile& 
     }
     VI32 sums[kTokens][2];
     unroll<kTokens>([&](auto t) HWY_ATTR {
-      sums[t][0] = sums[t][1] = start_of_sum<kGroup>(tokens[t].groups, g, panel.offset);
+      sums[t][0] = sums[t][1] = start_of_sum<Traits>(tokens[t].groups, g, panel.offset);
     });
     const std::uint8_t* codes = panel.codes + g * kGroup * kPanelRows;
     if constexpr (kHasPairs) {
-      add_group_by_pairs<Traits, kTokens>(codes, tokens, g * kGroup, sums);
+      add_group_by_pairs<Traits, kTokens>(codes, tokens, g, sums);
     } else {
       add_group_by_quads<Traits, kTokens>(codes, tokens, g * kGroup, sums);
     }

@@ -36,6 +36,8 @@ struct PanelTraits {
   static constexpr bool kHasMin = kMinimums;
   static constexpr int kBits = kCodeBits;
   static constexpr std::size_t kPlanes = kHasPairs && kCodeBits == 8 ? 2 : 1;
+  /// What codes are lessened by where the sums of a group would else not fit the 16 bits of pairs.
+  static constexpr int kCentre = kHasPairs && (kCodeBits == 5 || kCodeBits == 6) ? 1 << (kCodeBits - 1) : 0;
 };
 
 /// Where pairs of products are added in 16 bits, codes of 8 bits are taken as two nibbles, in two planes;
