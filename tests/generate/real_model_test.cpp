@@ -66,25 +66,39 @@ TEST_CASE("real 270M: the quantised path is far closer to float32 than 8-bit act
   CHECK(agreement.mean_difference() < 0.15);
 }
 
-TEST_CASE("real 270M: perplexity of 2,048 tokens within 0.3 %") {
+TEST_CASE("real 270M: perplexity of 2,048 tokens is float32's with 15 bits, and but for noise with 8") {
   const auto model = real_model();
   if (!model) return;
   const nlohmann::json data = golden()["perplexity"];
   const auto ids = data["input_ids"].get<std::vector<TokenId>>();
-  double sum = 0.0;
-  double difference = 0.0;
-  quantised_engine(*model)(ids, ids.size(), [&](std::size_t index, Span<float> row) {
-    if (index + 1 == ids.size()) return;
-    const float logit = row[static_cast<std::size_t>(ids[index + 1])];
-    const double nll = logsumexp(row) - double{logit};
-    sum += nll;
-    difference += std::abs(nll - data["nll"][index].get<double>());
-  });
   const double count = static_cast<double>(ids.size() - 1);
-  const double perplexity = std::exp(sum / count);
-  MESSAGE("perplexity ", perplexity, ", mean |Δnll| ", difference / count);
-  CHECK(perplexity == doctest::Approx(data["ppl"].get<double>()).epsilon(0.003));
-  CHECK(difference / count < 0.05);
+  for (const std::size_t batch : {8u, 512u}) {  // 15 bits for up to 8 tokens
+    CAPTURE(batch);
+    double sum = 0.0, size = 0.0, squares = 0.0;  // of the differences of −log p
+    quantised_engine(*model, batch)(ids, ids.size(), [&](std::size_t index, Span<float> row) {
+      if (index + 1 == ids.size()) return;
+      const float logit = row[static_cast<std::size_t>(ids[index + 1])];
+      const double difference = logsumexp(row) - double{logit} - data["nll"][index].get<double>();
+      sum += difference;
+      size += std::abs(difference);
+      squares += difference * difference;
+    });
+    const double mean = sum / count, noise = std::sqrt(squares) / count;
+    MESSAGE("batch ", batch, ": perplexity ", data["ppl"].get<double>() * std::exp(mean), ", mean Δnll ", mean, " ± ",
+            noise, ", mean |Δnll| ", size / count);
+    if (batch == 8) {
+      CHECK(std::abs(mean) < 0.0003);
+      CHECK(size / count < 0.005);
+    } else {
+      // What is expected is the mean KL divergence. Which way the noise goes depends on the order of additions, so on
+      // the SIMD target.
+      constexpr double kDivergence = 0.0025;
+      CHECK(mean < kDivergence + 3.0 * noise);
+      CHECK(mean > -3.0 * noise);
+      CHECK(noise < 0.002);
+      CHECK(size / count < 0.05);
+    }
+  }
 }
 
 TEST_CASE("real 270M: greedy text is the float32 model's until a near tie") {
