@@ -122,7 +122,7 @@ TEST_CASE("real 270M: greedy text is the float32 model's until a near tie") {
   CHECK(compared > 150);
 }
 
-TEST_CASE("real 270M: a prompt longer than the window gives the same in batches of any size with one form of activations") {
+TEST_CASE("real 270M: a prompt longer than the window gives the same in batches of any size that have one form") {
   const auto model = real_model();
   if (!model) return;
   const nlohmann::json data = golden();

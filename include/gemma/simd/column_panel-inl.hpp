@@ -1,6 +1,6 @@
-// Filling a panel (panel-inl.hpp) by 16 bytes of each of kLanes rows at a time: they are transposed as they lie in the file,
-// so that one shuffle moves two codes of 4 bits, and then split. For targets whose vectors hold less than 64 codes
-// (the others have four_panel-inl.hpp), and for formats that are unpacked element by element.
+// Filling a panel (panel-inl.hpp) by 16 bytes of each of kLanes rows at a time: they are transposed as they lie in the
+// file, so that one shuffle moves two codes of 4 bits, and then split. For targets whose vectors hold less than 64
+// codes (the others have four_panel-inl.hpp), and for formats that are unpacked element by element.
 #if defined(GEMMA_SIMD_COLUMN_PANEL_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
 #ifdef GEMMA_SIMD_COLUMN_PANEL_INL_HPP_
 #undef GEMMA_SIMD_COLUMN_PANEL_INL_HPP_
