@@ -5,6 +5,7 @@
 #include <cstring>
 #include <limits>
 #include <random>
+#include <string>
 #include <vector>
 
 #include "gemma/simd/kernels.hpp"
@@ -77,7 +78,9 @@ TEST_CASE("activations are rounded to 8 bits, with their sums") {
         CHECK(group.minus_sum == -sums[0] - sums[1]);
         CHECK(group.minus_half[0] == -sums[0]);
         CHECK(group.minus_half[1] == -sums[1]);
-        for (std::size_t pair = 0; pair < 2; ++pair) {
+        const std::string target = kernels.target;
+        const bool by_pairs = target == "SSSE3" || target == "SSE4" || target == "AVX2" || target == "AVX3";
+        for (std::size_t pair = 0; by_pairs && pair < 2; ++pair) {
           CHECK(group.minus_pairs[0][pair] == -pairs[0][pair]);
           CHECK(group.minus_pairs[1][pair] == -pairs[1][pair]);
           CHECK(group.minus_pairs[2][pair] == -pairs[0][pair] - pairs[1][pair]);

@@ -10,6 +10,7 @@
 #include <limits>
 
 #include "gemma/simd/codes-inl.hpp"
+#include "gemma/simd/dot-inl.hpp"
 #include "gemma/simd/kernels.hpp"
 #include "gemma/simd/vector-inl.hpp"
 
@@ -130,7 +131,7 @@ inline HWY_NOINLINE void quantize_coarse(const float* x, std::size_t n, const Co
     meta.minus_sum = meta.minus_half[0] + meta.minus_half[1];
     meta.scale = 256.0f * scale;
     meta.sum = meta.scale * static_cast<float>(-meta.minus_sum);
-    for (std::size_t pair = 0; pair < 2; ++pair) {
+    for (std::size_t pair = 0; kHasPairs && pair < 2; ++pair) {
       for (std::size_t h = 0; h < 2; ++h) meta.minus_pairs[h][pair] = static_cast<std::int16_t>(-sums[h][pair]);
       meta.minus_pairs[2][pair] = static_cast<std::int16_t>(-sums[0][pair] - sums[1][pair]);
     }

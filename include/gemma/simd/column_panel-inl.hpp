@@ -52,19 +52,26 @@ HWY_INLINE VU32 spread_bits(VU32 bits) {
   return hn::And(hn::Mul(four, hn::Set(d, 0x02040810)), hn::Set(d, 0x10101010));
 }
 
+/// Codes that are bytes but for their sign, to columns from `column` on.
+template <std::size_t kCount, class Store>
+HWY_INLINE void byte_columns(const std::uint8_t* bytes, std::size_t stride, std::size_t column, int sign,
+                             const Store& store) {
+  const VU32 signs = hn::Set(DU32(), 0x01010101u * static_cast<unsigned>(sign));
+  for (std::size_t c = 0; c < kCount; c += 16) {
+    VU32 words[4];
+    load_columns(bytes + c, stride, words);
+    for (std::size_t j = 0; j < 4; ++j) store(column + c + 4 * j, hn::Xor(words[j], signs));
+  }
+}
+
 /// Formats with blocks of 32 codes of 4, 5 or 8 bits: the codes of a block to columns from `column` on.
 template <class Format, class Store>
 HWY_INLINE void block_columns(const std::uint8_t* block, std::size_t stride, std::size_t column, const Store& store) {
   constexpr int kBits = Codes<Format>::kBits;
-  const DU32 d;
-  VU32 bytes[4];
   if constexpr (kBits == 8) {
-    const VU32 sign = hn::Set(d, 0x01010101u * static_cast<unsigned>(kByteOffset));
-    for (std::size_t half = 0; half < 2; ++half) {
-      load_columns(block + Format::kQuantsOffset + 16 * half, stride, bytes);
-      for (std::size_t j = 0; j < 4; ++j) store(column + 16 * half + 4 * j, hn::Xor(bytes[j], sign));
-    }
+    byte_columns<32>(block + Format::kQuantsOffset, stride, column, kByteOffset, store);
   } else {
+    VU32 bytes[4];
     load_columns(block + Format::kQuantsOffset, stride, bytes);
     VU32 fifth[4];  // the first words have 32 bits
     if constexpr (kBits == 5) load_columns(block + Format::kHighBitsOffset, stride, fifth);
@@ -104,6 +111,7 @@ HWY_INLINE void k_columns(const std::uint8_t* block, std::size_t stride, const S
   }
 }
 
+/// Q6_K.
 template <class Store>
 HWY_INLINE void six_k_columns(const std::uint8_t* block, std::size_t stride, const Store& store) {
   for (std::size_t part = 0; part < 4; ++part) {  // of each half of the block the first, then the second 16 columns
@@ -137,18 +145,6 @@ HWY_INLINE void neighbour_columns(const std::uint8_t* span, std::size_t stride, 
       const VU8 from = hn::LoadDup128(d, kFrom[j % 2]);
       const VU32 apart = hn::BitCast(DU32(), hn::TableLookupBytesOr0(hn::BitCast(d, bytes[j / 2]), from));
       store(32 * piece + 4 * j, bits_of<0, 0, 15>(hn::Or(apart, hn::ShiftLeft<4>(apart))));
-    }
-  }
-}
-
-/// Bytes that are codes but for their sign.
-template <std::size_t kCount, class Store>
-HWY_INLINE void byte_columns(const std::uint8_t* bytes, std::size_t stride, int sign, const Store& store) {
-  for (std::size_t c = 0; c < kCount; c += 16) {
-    VU32 words[4];
-    load_columns(bytes + c, stride, words);
-    for (std::size_t j = 0; j < 4; ++j) {
-      store(c + 4 * j, hn::Xor(words[j], hn::Set(DU32(), 0x01010101u * static_cast<unsigned>(sign))));
     }
   }
 }
@@ -198,10 +194,10 @@ inline HWY_NOINLINE void fill_by_columns(const std::uint8_t* rows, std::size_t s
     store_columns<kGroups>(scales, scale);
     if constexpr (Format::kHasMin) store_columns<kGroups>(minimums, minimum);
     if constexpr (kIsSlow<Format>) {
-      byte_columns<kSpan>(panel.rows, 256, 0, store);
+      byte_columns<kSpan>(panel.rows, 256, 0, 0, store);
     } else if constexpr (quant::kRowScaled<Format>) {
       if constexpr (Codes<Format>::kBits == 4) neighbour_columns(rows, stride, store);
-      else byte_columns<kSpan>(rows, stride, kByteOffset, store);
+      else byte_columns<kSpan>(rows, stride, 0, kByteOffset, store);
     } else if constexpr (std::is_same_v<Format, quant::Q6_K>) {
       six_k_columns(rows, stride, store);
     } else {

@@ -26,7 +26,9 @@ struct CoarseGroup {
   float sum;                   ///< scale · Σq, for weights with minimums
   std::int32_t minus_sum;      ///< −Σq, for weights whose codes are shifted
   std::int32_t minus_half[2];  ///< the same of the first and the second 16
-  std::int16_t minus_pairs[3][2];  ///< of the first 16, the second, and all: −Σq_i of i % 4 < 2, and of the others
+  /// Of the first 16, the second, and all: −Σq_i of i % 4 < 2, and of the others. Set by x86's targets from SSSE3 on
+  /// without VNNI, which add pairs of products in 16 bits.
+  std::int16_t minus_pairs[3][2];
 };
 
 /// A row of n activations of 8 bits: for many tokens, where multiplying is the limit.

@@ -107,7 +107,7 @@ template <class V>
 HWY_INLINE void keep_order(V& sum) {
   (void)sum;
 #if HWY_ARCH_X86 && (HWY_COMPILER_GCC || HWY_COMPILER_CLANG)
-  asm("" : "+x"(sum.raw));
+  asm("" : "+v"(sum.raw));
 #endif
 }
 
