@@ -142,11 +142,22 @@ def server():
     assert answers[0]["tokens"] == 64 and answers[0]["ended_by"] == "max_tokens" and " the " in answers[0]["text"]
 
 
+def command_of(file):
+    return re.search(r"^// Build: (.*)$", file.read_text(), re.M).group(1)
+
+
+def form_of(file):
+    """Its command without its names: SOURCE is compiled to PROGRAM."""
+    return command_of(file).replace(f"examples/{file.name} ", "SOURCE ").replace(f"-o {file.stem[3:]} ", "-o PROGRAM ")
+
+
 def compiles_by_its_command():
-    command = re.search(r"^// Build: (.*)$", source.read_text(), re.M).group(1)
+    """Of examples whose commands have the same form the first one is compiled, since all are compiled in the build."""
+    if source != next(file for file in sorted(source.parent.glob("*.cpp")) if form_of(file) == form_of(source)):
+        return
     path = os.pathsep.join(filter(None, [highway, os.environ.get("CPLUS_INCLUDE_PATH", "")]))
-    print(command)
-    subprocess.run(command + " -fsyntax-only", shell=True, check=True, cwd=root,
+    print(command_of(source))
+    subprocess.run(command_of(source) + " -fsyntax-only", shell=True, check=True, cwd=root,
                    env=dict(os.environ, CPLUS_INCLUDE_PATH=path))
 
 

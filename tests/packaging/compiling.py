@@ -42,7 +42,7 @@ class Case(unittest.TestCase):
 
     def errors_of(self, *command):
         """What the compiler says of a unit that it must refuse."""
-        done = subprocess.run([str(part) for part in (self.COMPILER, "-std=c++17", "-fsyntax-only", *command)],
+        done = subprocess.run([str(part) for part in (self.COMPILER, "-std=c++17", "-fsyntax-only", "-Wfatal-errors", *command)],
                               cwd=self.folder, capture_output=True, text=True, check=False)
         self.assertNotEqual(done.returncode, 0)
         return done.stderr

@@ -28,15 +28,20 @@ mkdir -p "$out/headers"
 ln -sfn "$(realpath "$2/hwy")" "$out/headers/hwy"
 ln -sfn "$(realpath "$3/doctest")" "$out/headers/doctest"
 
+# The kernels are compiled once, all else without them.
+engine=$out/engine.cpp
+echo '#include "gemma/src.hpp"' >"$engine.new"
+if ! cmp -s "$engine.new" "$engine"; then mv "$engine.new" "$engine"; fi
+
 compile() {
   local source=$1 object
   object=$out/$(basename "$source").o
   if is_newer "$object" "$source" "$root/include" "$out/headers/hwy"; then return; fi
-  quietly "$emxx" -std=c++17 -O1 -msimd128 -fexceptions -I "$root/include" -I "$root/tests" \
-    -isystem "$out/headers" -c "$source" -o "$object.new"
+  quietly "$emxx" -std=c++17 -O1 -msimd128 -fexceptions -DGEMMA_SEPARATE_COMPILATION -I "$root/include" \
+    -I "$root/tests" -isystem "$out/headers" -c "$source" -o "$object.new"
   mv "$object.new" "$object"
 }
-sources=("$root/tests/test_main.cpp" "$here/is_wasm.cpp" "$root"/tests/simd/*_test.cpp)
+sources=("$engine" "$root/tests/test_main.cpp" "$here/is_wasm.cpp" "$root"/tests/simd/*_test.cpp)
 export -f compile quietly is_newer
 export emxx root out
 # shellcheck disable=SC2016
