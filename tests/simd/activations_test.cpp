@@ -33,11 +33,11 @@ struct Fine {
     kernels.quantize_fine(x.data(), x.size(), {q.data(), scale.data(), sum.data(), half_sum.data()});
   }
 
-  /// The i-th integer: high and low bytes, or an int16 among 16 even and 16 odd ones, or 8 of each, whichever
+  /// The i-th integer: high and low bytes, or an int16 in its place or among 16 even and 16 odd ones, whichever
   /// comes nearest to x.
   double integer(std::size_t i, double x) const {
     double best = 256.0 * q[i] + q[simd::fine_order_bytes(scale.size() * 32) / 2 + i];
-    for (const std::size_t run : {8u, 16u}) {
+    for (const std::size_t run : {1u, 16u}) {
       const std::size_t in = i % (2 * run);
       std::int16_t word;
       std::memcpy(&word, q.data() + 2 * (i - in + in % 2 * run + in / 2), sizeof word);

@@ -139,21 +139,40 @@ inline HWY_NOINLINE void quantize_coarse(const float* x, std::size_t n, const Co
 }
 
 /// Fine activations lie as bytes, all high ones of a row before all low ones, or, of targets without kHasQuads in
-/// the plain order, as words: so many even ones, and then odd ones, together, that codes, which are bytes, need
-/// not cross lanes to meet them.
+/// the plain order, as words: in the order in which codes, which are bytes, become words. Vectors of 16 are widened
+/// half by half; longer ones would have to cross lanes for that, so that of these the even bytes come first, then the
+/// odd ones.
+inline constexpr bool kWidensHalves = kBytes == 16;
 inline constexpr std::size_t kAlternate = HWY_MIN(kBytes, kActivationGroup) / 2;
 
-/// The even, or with kOdd 1 the odd ones of kBytes activations of 16 bits.
-template <std::size_t kOdd>
+/// The words that kBytes codes are multiplied with: kPart 0 the first ones of each vector, 1 the others.
+template <std::size_t kPart>
 HWY_INLINE VI16 load_alternate(const std::int16_t* x) {
   const DI16 d;
   if constexpr (2 * kAlternate == kBytes) {
-    return hn::LoadU(d, x + kOdd * kAlternate);
+    return hn::LoadU(d, x + kPart * kAlternate);
   } else {
     const hn::Half<DI16> half;
-    return hn::Combine(d, hn::LoadU(half, x + (2 + kOdd) * kAlternate), hn::LoadU(half, x + kOdd * kAlternate));
+    return hn::Combine(d, hn::LoadU(half, x + (2 + kPart) * kAlternate), hn::LoadU(half, x + kPart * kAlternate));
   }
 }
+
+/// Codes as words, in these two parts.
+struct WidenedCodes {
+  VI16 part[2];
+
+  HWY_INLINE explicit WidenedCodes(VU8 codes) {
+    const DI16 d;
+    const DU16 words;
+    if constexpr (kWidensHalves) {
+      part[0] = hn::BitCast(d, hn::ZipLower(words, codes, hn::Zero(DU8())));
+      part[1] = hn::BitCast(d, hn::ZipUpper(words, codes, hn::Zero(DU8())));
+    } else {
+      part[0] = hn::BitCast(d, hn::And(hn::BitCast(words, codes), hn::Set(words, 0xFF)));
+      part[1] = hn::BitCast(d, hn::ShiftRight<8>(hn::BitCast(words, codes)));
+    }
+  }
+};
 
 /// How far behind the high bytes of n numbers the low ones lie.
 constexpr std::size_t low_offset(std::size_t n) { return fine_order_bytes(n) / 2; }
@@ -181,20 +200,19 @@ constexpr std::size_t place_in_order(FineOrder order, std::size_t group, std::si
 }
 
 /// Stores 16 bits of each of 32 numbers.
-HWY_INLINE void store_alternating(const VI32* q, std::int16_t* out) {
+HWY_INLINE void store_words(const VI32* q, std::int16_t* out) {
   const hn::Rebind<std::int16_t, DI32> narrow;
   std::int16_t words[kActivationGroup];
   for (std::size_t v = 0; v < kActivationGroup / kLanes; ++v) {
-    hn::StoreU(hn::DemoteTo(narrow, q[v]), narrow, words + v * kLanes);
+    hn::StoreU(hn::DemoteTo(narrow, q[v]), narrow, (kWidensHalves ? out : words) + v * kLanes);
   }
+  if constexpr (kWidensHalves) return;
   const hn::FixedTag<std::int16_t, 8> eight;
-  constexpr std::size_t kHalf = kAlternate == 16 ? 8 : 16;  // behind the even ones, or behind the odd ones, too
   for (std::size_t half = 0; half < 2; ++half) {
     hn::Vec<decltype(eight)> even, odd;
     hn::LoadInterleaved2(eight, words + 16 * half, even, odd);
-    std::int16_t* at = out + half * kHalf;
-    hn::StoreU(even, eight, at);
-    hn::StoreU(odd, eight, at + kAlternate);
+    hn::StoreU(even, eight, out + 8 * half);
+    hn::StoreU(odd, eight, out + 8 * half + kAlternate);
   }
 }
 
@@ -215,7 +233,7 @@ inline HWY_NOINLINE void quantize_fine(const float* x, std::size_t n, const Fine
       }
     }
     if constexpr (!kHasQuads) {
-      store_alternating(group.q, reinterpret_cast<std::int16_t*>(out.q) + g * kActivationGroup);
+      store_words(group.q, reinterpret_cast<std::int16_t*>(out.q) + g * kActivationGroup);
     }
     std::int32_t halves[2];
     QuantizedGroup::half_sums(group.q, halves);

@@ -78,7 +78,7 @@ HWY_INLINE void add_quad(const std::uint8_t* codes, const CoarseRow* tokens, std
 template <class Traits, std::size_t kTokens>
 HWY_INLINE void add_group_by_quads(const std::uint8_t* codes, const CoarseRow* tokens, std::size_t first,
                                    VI32 (*sums)[2]) {
-  unroll<Traits::kGroup / 4>([&](auto quad) GEMMA_INLINE_LAMBDA {
+  repeat<Traits::kGroup / 4>([&](auto quad) GEMMA_INLINE_LAMBDA {
     add_quad<kTokens>(codes + quad * kPanelRows * 4, tokens, first + 4 * quad, sums);
   });
 }

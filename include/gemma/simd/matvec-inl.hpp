@@ -11,6 +11,7 @@
 #include <type_traits>
 
 #include "gemma/simd/activations-inl.hpp"
+#include "gemma/simd/byte_rows-inl.hpp"
 #include "gemma/simd/codes-inl.hpp"
 #include "gemma/simd/dot-inl.hpp"
 #include "gemma/simd/four_rows-inl.hpp"
@@ -128,13 +129,10 @@ class ChunkInput {
       all = hn::Add(hn::WidenMulPairwiseAdd(DI32(), high, hn::Set(DI16(), 256)),
                     hn::WidenMulPairwiseAdd(DI32(), low, hn::Set(DI16(), 1)));
     } else {
-      // Even and odd bytes widen without crossing lanes.
       unroll<kCount>([&](auto v) GEMMA_INLINE_LAMBDA {
-        const auto both = hn::BitCast(DU16(), codes[kFirst + v]);
-        const VI16 even = hn::BitCast(D(), hn::And(both, hn::Set(DU16(), 0xFF)));
-        const VI16 odd = hn::BitCast(D(), hn::ShiftRight<8>(both));
-        const VI32 two = hn::Add(hn::WidenMulPairwiseAdd(DI32(), even, first_[kFirst + v]),
-                                 hn::WidenMulPairwiseAdd(DI32(), odd, second_[kFirst + v]));
+        const WidenedCodes words(codes[kFirst + v]);
+        const VI32 two = hn::Add(hn::WidenMulPairwiseAdd(DI32(), words.part[0], first_[kFirst + v]),
+                                 hn::WidenMulPairwiseAdd(DI32(), words.part[1], second_[kFirst + v]));
         all = v == 0 ? two : hn::Add(all, two);
       });
     }
@@ -144,8 +142,8 @@ class ChunkInput {
  private:
   using D = std::conditional_t<kFineBytes, DI8, DI16>;
 
-  hn::Vec<D> first_[kVecs];   // high bytes, or what meets even codes
-  hn::Vec<D> second_[kVecs];  // low bytes, or what meets odd codes
+  hn::Vec<D> first_[kVecs];   // high bytes, or what meets the first part of WidenedCodes
+  hn::Vec<D> second_[kVecs];  // low bytes, or what meets the other part
 };
 
 /// Σ_c W[r, c] x_c of kRowCount rows for kCount tokens. No result depends on the other ones.
@@ -244,9 +242,12 @@ using RowSums =
 /// Two rows share the work of the activations. More would cost registers, and be more streams from memory; the fifth
 /// bits of codes in pairs take registers, too.
 template <class Format, std::size_t kCount>
-using RowSums = RowByRowSums<
-    Format,
-    kIsSlow<Format> || (kCount > 1) || (Codes<Format>::kPaired && Codes<Format>::kBits == 5) ? 1 : 2, kCount>;
+inline constexpr std::size_t kRowsAtOnce =
+    kIsSlow<Format> || (kCount > 1) || (Codes<Format>::kPaired && Codes<Format>::kBits == 5) ? 1 : 2;
+
+template <class Format, std::size_t kCount>
+using RowSums = std::conditional_t<kWidensBytes<Format>, ByteRowSums<Format, kRowsAtOnce<Format, kCount>, kCount>,
+                                   RowByRowSums<Format, kRowsAtOnce<Format, kCount>, kCount>>;
 #endif
 
 /// Adds all spans of some rows, `stride` bytes apart; what the last ones lack is zero.

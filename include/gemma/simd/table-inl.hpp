@@ -50,6 +50,18 @@ inline HWY_NOINLINE void apply_row_scales(const MatmulArgs& a, std::size_t row_b
   }
 }
 
+/// quantized_matvec() of a format.
+using Matvec = void (*)(const MatmulArgs& a, std::size_t row_begin, std::size_t row_end);
+
+/// A pointer, since Binaryen would make one function of those of all formats, for which V8 lacks registers.
+inline HWY_NOINLINE Matvec matvec_of(DType type) {
+  return quant::visit(type, [](auto format) -> Matvec {
+    using Format = decltype(format);
+    if constexpr (Format::kBlockElements == 1) return nullptr;
+    else return &quantized_matvec<Format>;
+  });
+}
+
 inline HWY_NOINLINE void matmul(const MatmulArgs& a, std::size_t row_begin, std::size_t row_end,
                          std::uint8_t* scratch) {
   quant::visit(a.weights.type, [&](auto format) {
@@ -57,7 +69,7 @@ inline HWY_NOINLINE void matmul(const MatmulArgs& a, std::size_t row_begin, std:
     if constexpr (Format::kBlockElements == 1) {
       float_matmul<Format>(a, row_begin, row_end, scratch);
     } else if (a.x.form == ActivationForm::fine) {
-      quantized_matvec<Format>(a, row_begin, row_end);
+      matvec_of(a.weights.type)(a, row_begin, row_end);
 #if GEMMA_SIMD_AMX
     } else if (a.x.form == ActivationForm::bf16) {
       wide_matmul(panel_format<Format>(), &widen_panel<PanelTraitsOf<Format>, Codes<Format>::kBits == 8>, a, row_begin,

@@ -122,6 +122,18 @@ HWY_INLINE void unroll(const F& f) {
   unroll(f, std::make_index_sequence<kCount>());
 }
 
+/// The same, but a loop on WebAssembly: V8 does all loads of a stretch of code first, and stores what is more than
+/// registers hold.
+template <std::size_t kCount, class F>
+HWY_INLINE void repeat(const F& f) {
+#if HWY_ARCH_WASM
+#pragma clang loop unroll(disable)
+  for (std::size_t i = 0; i < kCount; ++i) f(i);
+#else
+  unroll<kCount>(f);
+#endif
+}
+
 /// Four floats whose sum is that of all lanes.
 template <class V>
 HWY_INLINE auto fold_to_four(V v) {
