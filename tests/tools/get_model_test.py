@@ -36,7 +36,7 @@ class FakeServer(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), FakeHandler)
         self.files, self.statuses, self.redirects, self.requests = {}, {}, {}, []
         self.cut_at = None
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
     def url(self, host="127.0.0.1"):
         return f"http://{host}:{self.server_address[1]}"
