@@ -143,6 +143,8 @@ inline HWY_NOINLINE void quantize_coarse(const float* x, std::size_t n, const Co
 /// half by half; longer ones would have to cross lanes for that, so that of these the even bytes come first, then the
 /// odd ones.
 inline constexpr bool kWidensHalves = kBytes == 16;
+
+/// So many words of either part lie together.
 inline constexpr std::size_t kAlternate = HWY_MIN(kBytes, kActivationGroup) / 2;
 
 /// The words that kBytes codes are multiplied with: kPart 0 the first ones of each vector, 1 the others.
@@ -204,15 +206,18 @@ HWY_INLINE void store_words(const VI32* q, std::int16_t* out) {
   const hn::Rebind<std::int16_t, DI32> narrow;
   std::int16_t words[kActivationGroup];
   for (std::size_t v = 0; v < kActivationGroup / kLanes; ++v) {
-    hn::StoreU(hn::DemoteTo(narrow, q[v]), narrow, (kWidensHalves ? out : words) + v * kLanes);
+    hn::StoreU(hn::DemoteTo(narrow, q[v]), narrow, words + v * kLanes);
   }
-  if constexpr (kWidensHalves) return;
-  const hn::FixedTag<std::int16_t, 8> eight;
-  for (std::size_t half = 0; half < 2; ++half) {
-    hn::Vec<decltype(eight)> even, odd;
-    hn::LoadInterleaved2(eight, words + 16 * half, even, odd);
-    hn::StoreU(even, eight, out + 8 * half);
-    hn::StoreU(odd, eight, out + 8 * half + kAlternate);
+  if constexpr (kWidensHalves) {
+    std::memcpy(out, words, sizeof words);
+  } else {
+    const hn::FixedTag<std::int16_t, 8> eight;
+    for (std::size_t half = 0; half < 2; ++half) {
+      hn::Vec<decltype(eight)> even, odd;
+      hn::LoadInterleaved2(eight, words + 16 * half, even, odd);
+      hn::StoreU(even, eight, out + 8 * half);
+      hn::StoreU(odd, eight, out + 8 * half + kAlternate);
+    }
   }
 }
 

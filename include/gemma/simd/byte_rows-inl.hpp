@@ -32,7 +32,7 @@ class ByteRowSums {
     unroll<kRows * kCount>([&](auto i) GEMMA_INLINE_LAMBDA { sums_[i] = hn::Zero(DF()); });
   }
 
-  /// Adds a span of each row, `stride` bytes apart; activations are words.
+  /// Adds a span of each row, `stride` bytes apart; activations x [kCount] are words.
   HWY_INLINE void add(const std::uint8_t* spans, std::size_t stride, std::size_t /*n*/, const FineInput* x) {
     constexpr std::size_t kGroups = Codes<Format>::kSpan / kActivationGroup;
     float scale[kRows][kGroups];
@@ -53,6 +53,7 @@ class ByteRowSums {
     });
   }
 
+  /// out [kRows]: those of token t.
   HWY_INLINE void results(std::size_t t, float* out) const {
     unroll<kRows>([&](auto r) GEMMA_INLINE_LAMBDA { out[r] = hn::ReduceSum(DF(), sums_[r * kCount + t]); });
   }
@@ -67,6 +68,7 @@ class ByteRowSums {
     return reinterpret_cast<const std::int8_t*>(block);
   }
 
+  /// Eight codes.
   static HWY_INLINE VI16 load_words(const std::int8_t* codes) {
 #if HWY_TARGET == HWY_WASM
     return VI16{wasm_i16x8_load8x8(codes)};  // Clang 14 makes two instructions of what stands below
